@@ -1,0 +1,81 @@
+/**
+ * Every failure that a technician can see, by name. The names are the vocabulary of the logs, of `status` and of
+ * `diagnose`; the sentence of a concrete failure says which thing and why, the remedy here says what to do next.
+ */
+export const FAILURES = {
+  'config.invalid': 'Correct the settings listed, then run: tunnel-agent config check',
+  'config.unreadable': 'Make the configuration file readable by the service, then run: tunnel-agent config check',
+  'state.unwritable': 'Check that the state folder exists, is writable and has free space: df -h; ls -ld DIR',
+  'run-dir.unwritable': 'Check that the run folder is a folder owned by the service and not world-writable: ls -ld DIR',
+  'instance.running': 'Stop the other instance first, or look at it: tunnel-agent status',
+  'service.not-running': 'Start the service, then try again',
+  'monitor.netstat-missing': 'Install netstat (BusyBox with netstat, or the net-tools package)',
+  'monitor.netstat-failed': 'Run it by hand and read what it says: netstat -tn',
+  'monitor.netstat-timeout':
+    'Run it by hand; when it hangs, the system is overloaded or /proc is not readable: netstat -tn',
+  'monitor.netstat-unreadable': 'Run it by hand: netstat -tn must print a header and a line a connection',
+  'monitor.flag-unwritable':
+    'Check the run folder: it must belong to the service, mode 0755 or 0700, with no links in it',
+  'key.invalid': 'Send one line of an OpenSSH public key, as in id_ed25519.pub',
+  'key.unwritable': 'Check the folder of the authorized keys file: writable, free space, owned by the right user',
+  'pairing.closed': 'Stop the tunnel and wait for the pairing timeout, or reset the pairing on the device',
+  'http.port-in-use': 'Find the program that holds the port: netstat -tlnp; or choose another with ZEROFORCE_HTTP_PORT',
+  'http.address-unavailable': 'Choose an address of this machine with ZEROFORCE_HTTP_HOST, or :: for all',
+  'http.not-permitted': 'Use a port above 1023 with ZEROFORCE_HTTP_PORT, or run the service as root',
+  'proxy.dns': 'Check MEETING_PROXY_HOST and the DNS server: nslookup HOST',
+  'proxy.refused': 'Check MEETING_PROXY_HOST and MEETING_PROXY_PORT, and that the proxy runs',
+  'proxy.unreachable': 'Check the network: default route, cable or Wi-Fi, and firewall of the site',
+  'proxy.timeout': 'Check that the site lets outgoing connections to the proxy port pass',
+  'proxy.tls-untrusted': 'Check MEETING_PROXY_CA, the host name in the certificate, and the clock of this device',
+  'proxy.tls-pin':
+    'Check who answers at the proxy address; when its key was changed on purpose, set the new MEETING_PROXY_PIN',
+  'proxy.tls-not-spoken': 'The proxy speaks plain TCP on this port: set MEETING_PROXY_TLS=0, or use its TLS port',
+  'proxy.tls-required': 'The proxy speaks TLS on this port: set MEETING_PROXY_TLS=1, or use its plain port',
+  'proxy.handshake-closed':
+    'The proxy closed without a word: check MEETING_DEVICE_KEY and the token, and that the device is authorised',
+  'proxy.handshake-silent': 'The proxy accepts connections but does not answer: check the port, then the proxy itself',
+  'proxy.handshake-refused': 'Check MEETING_DEVICE_KEY and the token, and that the device is authorised at the proxy',
+  'proxy.not-protocol': 'Something else answers on this port: check MEETING_PROXY_HOST and MEETING_PROXY_PORT',
+  'session.closed': 'The proxy ended the session; the agent reconnects by itself',
+  'session.reset': 'The connection broke; the agent reconnects by itself',
+  'session.peer-dead':
+    'The proxy stopped answering; the agent reconnects by itself. When it repeats, check the network',
+  'session.protocol-error': 'The proxy broke the protocol: note the sentence and report it to its operator',
+  'session.going-away': 'The proxy is being restarted; the agent comes back when it was told to',
+  'identity.duplicate': 'Another device uses the same device key: give each device its own (was a card cloned?)',
+  'target.not-allowed': 'Add the port to ZEROFORCE_SERVICES when it is meant to be reachable',
+  'target.refused': 'Nothing listens on that local port: start the service, or correct ZEROFORCE_SERVICES',
+  'target.timeout': 'The local service does not accept connections: check it and the local firewall',
+  'target.stalled': 'The local service took no data for a while and its connection was closed: check that service',
+  'internal.unexpected': 'This is a fault of the program: report it with the log lines around it',
+} as const satisfies Record<string, string>;
+
+export type FailureCode = keyof typeof FAILURES;
+
+/** A failure with its name, one sentence (what, which thing, why) and the original error as `cause`. */
+export class Failure extends Error {
+  readonly code: FailureCode;
+
+  constructor(code: FailureCode, sentence: string, options: { cause?: unknown } = {}) {
+    super(sentence, options);
+    this.name = 'Failure';
+    this.code = code;
+  }
+
+  /** What to do next. */
+  get remedy(): string {
+    return FAILURES[this.code];
+  }
+}
+
+/** The failure itself, or `code` around anything else that was thrown. */
+export function asFailure(error: unknown, code: FailureCode = 'internal.unexpected'): Failure {
+  if (error instanceof Failure) return error;
+  return new Failure(code, error instanceof Error ? error.message : String(error), { cause: error });
+}
+
+/** `error.code` of a Node system error ('ENOENT', 'ECONNREFUSED', …), or null. */
+export function systemCode(error: unknown): string | null {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return typeof code === 'string' ? code : null;
+}

@@ -1,0 +1,22 @@
+import { type DestinationStream, type Logger, pino } from 'pino';
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** JSON lines; call with an object of facts first, then one sentence: `log.warn({ port }, 'the port is in use')`. */
+export type Log = Logger;
+
+/** Keys whose values never reach a log line, whatever object they stand in. */
+const SECRET_KEYS = ['token', 'password', 'pin', 'authorization', 'privateKey'];
+
+/** A log to standard output, or to `destination`. No worker transports: they would not survive bundling. */
+export function createLog(level: LogLevel, destination?: DestinationStream): Log {
+  const options = {
+    level,
+    base: null,
+    timestamp: () => `,"time":"${new Date().toISOString()}"`,
+    formatters: { level: (label: string) => ({ level: label }) },
+    redact: { paths: SECRET_KEYS.flatMap((key) => [key, `*.${key}`]), censor: '[secret]' },
+  };
+  return destination === undefined ? pino(options) : pino(options, destination);
+}
