@@ -22,7 +22,6 @@ node_modules/.package-lock.json: package-lock.json package.json
 
 build: node_modules/.package-lock.json ## compile; makes bin/tunnel-agent runnable
 	@$(BIN)/tsc -p .
-	@chmod +x build/src/cli/tunnel-agent.js
 
 check: build ## types, format and lint
 	@$(BIN)/biome check --error-on-warnings .
