@@ -5,6 +5,8 @@
 export const FAILURES = {
   'config.invalid': 'Correct the settings listed, then run: tunnel-agent config check',
   'config.unreadable': 'Make the configuration file readable by the service, then run: tunnel-agent config check',
+  'config.exists': 'Choose another file with --config, or replace this one with --force',
+  'config.unwritable': 'Check that the folder exists, is writable and has free space',
   'state.unwritable': 'Check that the state folder exists, is writable and has free space: df -h; ls -ld DIR',
   'run-dir.unwritable': 'Check that the run folder is a folder owned by the service and not world-writable: ls -ld DIR',
   'instance.running': 'Stop the other instance first, or look at it: tunnel-agent status',
