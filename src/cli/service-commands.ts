@@ -3,7 +3,7 @@ import { createDevice } from '../device.ts';
 import { ActivityMonitor } from '../monitor/activity-monitor.ts';
 import { systemClock } from '../support/clock.ts';
 import { asFailure } from '../support/failures.ts';
-import { type Log, createLog } from '../support/log.ts';
+import { createLog, type Log } from '../support/log.ts';
 import { type CommonOptions, EXIT } from './common.ts';
 
 /** A stop takes well under this; where it does not, the process ends all the same. */
