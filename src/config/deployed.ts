@@ -1,8 +1,11 @@
 import { faultLine } from './faults.ts';
 import { readText } from './files.ts';
 import { parseJson } from './json-text.ts';
-import { type Layer, readFile } from './layers.ts';
+import { type Layer, readNamed } from './layers.ts';
+import type { OptionKey } from './options.ts';
 import type { Notice } from './resolve.ts';
+
+const DEPLOYED_LIMIT_BYTES = 64 * 1024;
 
 /** Files of the software that devices in the field have run so far. */
 export interface DeployedFiles {
@@ -17,7 +20,14 @@ export const DEPLOYED_FILES: DeployedFiles = {
   deviceInfo: '/etc/meeting/device_info.json',
 };
 
-type Fields = Readonly<Record<string, unknown>>;
+const MEETING_NAMES: ReadonlyMap<string, OptionKey> = new Map([
+  ['device_key', 'meeting.deviceKey'],
+  ['token_code', 'meeting.token'],
+  ['tunnel_host', 'meeting.proxy.host'],
+  ['tunnel_port', 'meeting.proxy.port'],
+  ['tunnel_ssl', 'meeting.proxy.tls'],
+]);
+const DEVICE_INFO_NAMES: ReadonlyMap<string, OptionKey> = new Map([['device_key', 'meeting.deviceKey']]);
 
 /**
  * The layers of the deployed files, the weakest first. What is wrong in them is a notice and never a fault: nobody
@@ -25,51 +35,41 @@ type Fields = Readonly<Record<string, unknown>>;
  */
 export async function readDeployed(files: DeployedFiles): Promise<{ layers: Layer[]; notices: Notice[] }> {
   const notices: Notice[] = [];
-  const info = await readLayer(files.deviceInfo, notices, ({ device_key }) => ({ meeting: { deviceKey: device_key } }));
+  const layers: Layer[] = [];
+  const info = await readLayer(files.deviceInfo, DEVICE_INFO_NAMES, notices);
+  if (info !== null) layers.push(info);
   for (const path of files.meeting) {
-    const meeting = await readLayer(path, notices, meetingContent);
-    if (meeting !== null) return { layers: info === null ? [meeting] : [info, meeting], notices };
+    const meeting = await readLayer(path, MEETING_NAMES, notices);
+    if (meeting === null) continue;
+    layers.push(meeting);
+    break;
   }
-  return { layers: info === null ? [] : [info], notices };
-}
-
-function meetingContent(fields: Fields): unknown {
-  const { device_key, token_code, tunnel_host, tunnel_port, tunnel_ssl } = fields;
-  return {
-    meeting: {
-      deviceKey: device_key,
-      token: token_code,
-      proxy: { host: tunnel_host, port: tunnel_port, tls: tunnel_ssl },
-    },
-  };
+  return { layers, notices };
 }
 
 async function readLayer(
   path: string,
+  names: ReadonlyMap<string, OptionKey>,
   notices: Notice[],
-  toContent: (fields: Fields) => unknown,
 ): Promise<Layer | null> {
-  const notice = (why: string) =>
-    notices.push({ code: 'config.deployed-broken', sentence: `Ignored in the deployed file ${path}: ${why}` });
-  const file = await readText(path, 64 * 1024);
-  if (file.state === 'absent') return null;
-  if (file.state === 'unusable') {
-    notice(`all of it, expected is ${file.expected}`);
+  const ignore = (what: string) => {
+    notices.push({ code: 'config.deployed-broken', sentence: `Ignored in the deployed file ${path}: ${what}` });
     return null;
-  }
+  };
+  const file = await readText(path, DEPLOYED_LIMIT_BYTES);
+  if (file.state === 'absent') return null;
+  if (file.state === 'unusable') return ignore(`everything; it is not ${file.expected}`);
   const parsed = parseJson(file.text);
   if ('fault' in parsed) {
     const { line, column, expected } = parsed.fault;
-    notice(`all of it, expected in line ${line}, column ${column} is ${expected}`);
-    return null;
+    return ignore(`everything; it is not JSON: in line ${line}, column ${column} the parser expected ${expected}`);
   }
   if (typeof parsed.value !== 'object' || parsed.value === null || Array.isArray(parsed.value)) {
-    notice('all of it, expected is a JSON object');
-    return null;
+    return ignore('everything; it is not a JSON object');
   }
-  // Python writes null for what is not set.
-  const fields = Object.fromEntries(Object.entries(parsed.value).filter(([, value]) => value !== null));
-  const layer = readFile(toContent(fields), 'deployed', path);
-  for (const fault of layer.faults) notice(faultLine(fault));
+  // Software in Python writes null for what is not set.
+  const values = Object.fromEntries(Object.entries(parsed.value).filter(([, value]) => value !== null));
+  const layer = readNamed(names, values, 'deployed', path);
+  for (const fault of layer.faults) ignore(faultLine(fault));
   return { ...layer, faults: [], refused: new Set() };
 }

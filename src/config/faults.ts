@@ -47,24 +47,27 @@ const SHOWN_CHARACTERS = 60;
 /** Controls, line separators and what reorders or hides text on a terminal. */
 const UNPRINTABLE = /[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
-/** Any JSON value as short text for a terminal. Objects and lists are named only: they may hold a secret. */
+/** A number, text, true, false or null as short text for a terminal. Anything else is named only (see `kindOf`). */
 export function printable(value: unknown): string {
-  if (Array.isArray(value)) return 'a list';
-  if (typeof value === 'object' && value !== null) return 'an object';
-  if (typeof value === 'number') return String(value);
-  const text = typeof value === 'string' ? value : String(value);
-  const short = text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+  if (typeof value !== 'string') return typeof value === 'object' && value !== null ? kindOf(value) : String(value);
+  const short = value.length > SHOWN_CHARACTERS ? `${value.slice(0, SHOWN_CHARACTERS)}…` : value;
   // JSON.stringify escapes the controls below U+0020 and lone surrogates.
-  const escaped = JSON.stringify(short).replace(
+  return JSON.stringify(short).replace(
     UNPRINTABLE,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
-  return typeof value === 'string' ? escaped : escaped.slice(1, -1);
+}
+
+/** What a value is, without the value: under a wrong key it may be a secret. */
+export function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return '[a list]';
+  return { string: '[a text]', number: '[a number]', boolean: '[a boolean]' }[typeof value as string] ?? '[an object]';
 }
 
 /** The same for the value of an option, which may be secret. */
 export function printableOf(option: Option<unknown>, value: unknown): string {
-  return option.secret ? MASK : printable(value);
+  return option.secret(value) ? MASK : printable(value);
 }
 
 /** A key, which is foreign text too, without quotes. */

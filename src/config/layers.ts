@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { ENVIRONMENT, type Fault, printableKey, printableOf } from './faults.ts';
+import { ENVIRONMENT, type Fault, kindOf, printableKey, printableOf } from './faults.ts';
 import { nearest } from './nearest.ts';
 import { membersOf, OPTION_KEYS, type OptionKey, optionOf } from './options.ts';
 
@@ -57,7 +57,7 @@ class LayerBuilder {
     }
   }
 
-  fault(key: string, value: string | null, allowed: string): void {
+  fault(key: string, value: string, allowed: string): void {
     this.faults.push({ key: printableKey(key), value, allowed, source: this.#source });
   }
 }
@@ -66,8 +66,18 @@ const KEY_BY_ENV = new Map(OPTION_KEYS.map((key) => [optionOf(key).env, key]));
 
 /** Reads the environment. Variables that are not options are left alone (see `unknownVariables`). */
 export function readEnvironment(env: Environment): Layer {
-  const layer = new LayerBuilder('environment', ENVIRONMENT);
-  for (const [name, key] of KEY_BY_ENV) layer.add(key, name, env[name]);
+  return readNamed(KEY_BY_ENV, env, 'environment', ENVIRONMENT);
+}
+
+/** Reads the named values that are options, and nothing else. */
+export function readNamed(
+  names: ReadonlyMap<string, OptionKey>,
+  values: Readonly<Record<string, unknown>>,
+  origin: Origin,
+  source: string,
+): Layer {
+  const layer = new LayerBuilder(origin, source);
+  for (const [name, key] of names) layer.add(key, name, values[name]);
   return layer;
 }
 
@@ -80,7 +90,7 @@ export function readFile(content: unknown, origin: Origin, source: string): Laye
 
 function readSection(layer: LayerBuilder, section: string, content: unknown): void {
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {
-    layer.fault(section === '' ? '(whole file)' : section, null, 'a JSON object: { … }');
+    layer.fault(section === '' ? '(whole file)' : section, kindOf(content), 'an object: { … }');
     return;
   }
   const members = membersOf(section);
@@ -92,8 +102,7 @@ function readSection(layer: LayerBuilder, section: string, content: unknown): vo
     if (alias !== undefined) layer.add(alias, name, value);
     else if (member?.key) layer.add(member.key, path, value);
     else if (member !== undefined) readSection(layer, path, value);
-    // The value is not shown: under a mistyped key it may be the token.
-    else if (path !== '$schema') layer.fault(path, null, knownKeys(members, name, path));
+    else if (path !== '$schema') layer.fault(path, kindOf(value), knownKeys(members, name, path));
   }
 }
 

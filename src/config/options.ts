@@ -16,22 +16,27 @@ import {
   services,
 } from './kinds.ts';
 
-export interface Option<T> {
+export interface Option<T, Default = T> {
   /** The name in the environment. */
   readonly env: string;
-  readonly kind: Kind<T & {}>;
+  readonly kind: Kind<T>;
   /** In the unit of the file; null where there is no value until somebody sets one. */
-  readonly default: T;
+  readonly default: Default;
   /** One or two sentences for docs/options.md and for editors. */
   readonly about: string;
-  /** Never shown: not in a fault, not by `config show`. */
-  readonly secret: boolean;
+  /** Whether a value, a refused one too, must never be shown. */
+  readonly secret: (value: unknown) => boolean;
   /** Part of the file that `config init` writes. */
   readonly initial: boolean;
 }
 
+const never = () => false;
+const always = () => true;
+/** Whoever mistakes the file of the token for the token itself has not shown it to the world by that. */
+const unlessPath = (value: unknown) => typeof value !== 'string' || !value.startsWith('/');
+
 interface Extras {
-  secret?: boolean;
+  secret?: (value: unknown) => boolean;
   initial?: boolean;
 }
 
@@ -40,7 +45,7 @@ function option<T>(
   kind: Kind<T>,
   fallback: NoInfer<T>,
   about: string,
-  { secret = false, initial = false }: Extras = {},
+  { secret = never, initial = false }: Extras = {},
 ): Option<T> {
   return { env, kind, default: fallback, about, secret, initial };
 }
@@ -49,8 +54,8 @@ function optional<T>(
   env: string,
   kind: Kind<T>,
   about: string,
-  { secret = false, initial = false }: Extras = {},
-): Option<T | null> {
+  { secret = never, initial = false }: Extras = {},
+): Option<T, T | null> {
   return { env, kind, default: null, about, secret, initial };
 }
 
@@ -164,14 +169,19 @@ export const OPTIONS = {
   'meeting.deviceKey': optional('MEETING_DEVICE_KEY', identifier, 'Name of this device at the Meeting proxy.', {
     initial: true,
   }),
-  'meeting.token': optional('MEETING_TOKEN', secretText, 'Token of this device at the Meeting proxy.', {
-    secret: true,
-  }),
+  'meeting.token': optional(
+    'MEETING_TOKEN',
+    secretText,
+    'Token of this device at the Meeting proxy. It is never shown.',
+    {
+      secret: always,
+    },
+  ),
   'meeting.tokenFile': optional(
     'MEETING_TOKEN_FILE',
     path,
     'File that holds the token instead, at most 4 KiB; one newline at its end is ignored. Set this or the token, not both.',
-    { initial: true },
+    { initial: true, secret: unlessPath },
   ),
   'meeting.proxy.host': optional('MEETING_PROXY_HOST', host, 'Address of the Meeting proxy.', {
     initial: true,

@@ -32,9 +32,9 @@ function optionSchema(key: OptionKey): JsonSchema {
 /** The table of docs/options.md, in Markdown. */
 export function optionsTable(): string {
   const rows = OPTION_KEYS.map((key) => {
-    const { env, kind, about, default: fallback, secret } = optionOf(key);
+    const { env, kind, about, default: fallback } = optionOf(key);
     const shown = fallback === null ? 'none' : code(JSON.stringify(fallback));
-    return [code(key), code(env), shown, kind.allowed, secret ? `${about} Secret: never shown.` : about];
+    return [code(key), code(env), shown, kind.allowed, about];
   });
   return [
     ['Key', 'Environment', 'Default', 'Allowed', 'Meaning'],

@@ -44,7 +44,8 @@ export function initialConfig(): string {
 function initialSection(section: string): Record<string, unknown> {
   const entries = membersOf(section).flatMap(({ name, path, key }): [string, unknown][] => {
     if (key !== null) return optionOf(key).initial ? [[name, optionOf(key).default ?? '']] : [];
-    return [[name, initialSection(path)]];
+    const inside = initialSection(path);
+    return Object.keys(inside).length === 0 ? [] : [[name, inside]];
   });
   return Object.fromEntries(entries);
 }

@@ -56,7 +56,7 @@ export function settingsOf({ found }: Layer): Setting[] {
   return OPTION_KEYS.map((key) => {
     const { env, secret, default: fallback } = optionOf(key);
     const set = found.get(key);
-    const value = set === undefined ? fallback : secret ? MASK : set.value;
+    const value = set === undefined ? fallback : secret(set.value) ? MASK : set.value;
     return { key, env, value, origin: set?.origin ?? 'default', source: set?.source ?? null };
   });
 }
