@@ -146,13 +146,12 @@ t.test(
     });
     t.type(error, Failure);
     t.equal(error.code, 'config.invalid');
-    t.strictSame(
-      error.faults,
-      [
-        { key: 'monitor.count', value: '"all"', allowed: 'local, either', source: d.configFile },
-        ...error.faults.filter(({ key }) => key !== 'monitor.count'),
-      ].sort((a, b) => error.faults.findIndex((f) => f.key === a.key) - error.faults.findIndex((f) => f.key === b.key)),
-    );
+    t.strictSame(error.faults[1], {
+      key: 'monitor.count',
+      value: '"all"',
+      allowed: 'local, either',
+      source: d.configFile,
+    });
     t.strictSame(
       error.faults.map(({ key, value, source }) => [key, value, source]),
       [
@@ -256,19 +255,15 @@ t.test('a file of exactly 64 KiB is read', async (t) => {
   t.equal((await d.load()).origin, 'file');
 });
 
-t.test('a file that the service may not read is a fault', requires('root', 'setpriv'), async (t) => {
+t.test('a file that the service may not read is a fault', requires('root'), async (t) => {
   const d = await device(t);
-  await d.write('config.json', {}, 0o600);
+  await d.write('config.json', {});
   await chmod(d.folder, 0o755);
-  const script = `
-    import { loadConfig } from ${JSON.stringify(new URL('../../src/config/load.js', import.meta.url).href)};
-    await loadConfig({ env: {}, configFile: ${JSON.stringify(d.configFile)}, strict: true }).catch((error) => console.log(error.report()));`;
-  const output = execFileSync(
-    'setpriv',
-    ['--reuid=65534', '--clear-groups', process.execPath, '--input-type=module', '--eval', script],
-    { encoding: 'utf8', env: {}, cwd: '/' },
-  );
-  t.match(output, /\(whole file\); allowed: a file that the service may read; from: .*config\.json/);
+  process.seteuid?.(65_534);
+  t.teardown(() => process.seteuid?.(0));
+  const error = await d.refused();
+  process.seteuid?.(0);
+  t.match(error.faults, [{ key: '(whole file)', allowed: 'a file that the service may read', source: d.configFile }]);
 });
 
 t.test('the last configuration that worked', async (t) => {
@@ -431,9 +426,7 @@ t.test('identity', async (t) => {
       t.match(error.faults[0], { value: 'not set', allowed: /needs it$/, source: 'environment' });
     }
     await d.write('config.json', { meeting: { deviceKey: 'k' } });
-    t.strictSame(keysOf(await d.refused(IDENTITY.MEETING_TOKEN ? { MEETING_TOKEN: TOKEN } : {})), [
-      'meeting.proxy.host',
-    ]);
+    t.strictSame(keysOf(await d.refused({ MEETING_TOKEN: TOKEN })), ['meeting.proxy.host']);
   });
 
   t.test('is not missing where its value was refused', async (t) => {
