@@ -91,7 +91,7 @@ export class FlagWatcher {
       ignoreInitial: true,
       followSymlinks: false,
     });
-    watcher.on('all', () => this.check());
+    watcher.on('raw', () => this.check()); // its other events leave out links that lead nowhere
     watcher.on('error', (error) => {
       const everyS = RECHECK_MS / 1000;
       this.#options.log.warn({ folder }, `the flag is only looked at every ${everyS} s: ${String(error)}`);

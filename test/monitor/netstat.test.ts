@@ -133,7 +133,9 @@ t.test('property: every connection printed is read, whatever the widths and spac
 t.test('property: any text gives connections or the one failure', (t) => {
   const anyText = fc.oneof(
     fc.string({ unit: 'binary', maxLength: 500 }),
-    fc.array(fc.constantFrom('tcp', 'tcp6', 'Proto', ' ', '\n', ':', '8007', '*', 'ESTABLISHED', '0')).map((words) => words.join('')),
+    fc
+      .array(fc.constantFrom('tcp', 'tcp6', 'Proto', ' ', '\n', ':', '8007', '*', 'ESTABLISHED', '0'))
+      .map((words) => words.join('')),
   );
   fc.assert(
     fc.property(anyText, (text) => {

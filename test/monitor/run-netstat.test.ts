@@ -49,19 +49,23 @@ const kinds = [
 ];
 
 for (const { kind, need, command } of kinds) {
-  t.test(`${kind}: real connections over IPv4, IPv6 and IPv4 mapped into IPv6 are counted`, requires(need), async (t) => {
-    const netstat = command(t);
-    const { server, port } = await listen(t, '::');
-    t.equal(establishedOn(parseNetstat(await run(netstat)), port, 'either').length, 0, 'a listener is no connection');
-    let dialled = 0;
-    for (const host of ['127.0.0.1', '::1', '::ffff:127.0.0.1']) {
-      await dial(t, server, host, port);
-      dialled += 1;
-      const connections = parseNetstat(await run(netstat));
-      t.equal(establishedOn(connections, port, 'local').length, dialled, `${host}, local end`);
-      t.equal(establishedOn(connections, port, 'either').length, 2 * dialled, `${host}, both ends`);
-    }
-  });
+  t.test(
+    `${kind}: real connections over IPv4, IPv6 and IPv4 mapped into IPv6 are counted`,
+    requires(need),
+    async (t) => {
+      const netstat = command(t);
+      const { server, port } = await listen(t, '::');
+      t.equal(establishedOn(parseNetstat(await run(netstat)), port, 'either').length, 0, 'a listener is no connection');
+      let dialled = 0;
+      for (const host of ['127.0.0.1', '::1', '::ffff:127.0.0.1']) {
+        await dial(t, server, host, port);
+        dialled += 1;
+        const connections = parseNetstat(await run(netstat));
+        t.equal(establishedOn(connections, port, 'local').length, dialled, `${host}, local end`);
+        t.equal(establishedOn(connections, port, 'either').length, 2 * dialled, `${host}, both ends`);
+      }
+    },
+  );
 
   t.test(`${kind}: long IPv6 addresses are counted`, requires(need, 'root', 'namespaces', 'ip'), (t) => {
     const address = '2001:db8:1234:5678:9abc:def0:1234:5678';
