@@ -27,6 +27,7 @@ export const FAILURES = {
   'monitor.flag-unwritable':
     'Check the run folder: it must belong to the service, mode 0755 or 0700, with no links in it',
   'key.invalid': 'Send one line of an OpenSSH public key, as in id_ed25519.pub',
+  'key.unreadable': 'Check the authorized keys file: a regular file, readable by the service: ls -l FILE',
   'key.unwritable': 'Check the folder of the authorized keys file: writable, free space, owned by the right user',
   'pairing.closed': 'Stop the tunnel and wait for the pairing timeout, or reset the pairing on the device',
   'http.port-in-use': 'Find the program that holds the port: netstat -tlnp; or choose another with ZEROFORCE_HTTP_PORT',
