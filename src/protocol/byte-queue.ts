@@ -58,7 +58,8 @@ export class ByteQueue {
   push(bytes: Buffer, lease: Lease): void {
     this.#waitingBytes += bytes.length;
     if (lease !== this.#lastLease && this.#heldLeases >= HELD_LEASES_MAX && isSmallIn(bytes, lease)) {
-      return this.#pushCopy(bytes);
+      this.#pushCopy(bytes);
+      return;
     }
     if (lease !== this.#lastLease) this.#heldLeases += 1;
     this.#lastLease = lease;

@@ -99,7 +99,10 @@ export class FrameDecoder {
     this.#id = header.readUInt32BE(at + 1);
     this.#length = header.readUInt32BE(at + 5);
     this.#missingBytes = this.#length;
-    if (!this.known.has(this.#type)) return this.#beginUnknown();
+    if (!this.known.has(this.#type)) {
+      this.#beginUnknown();
+      return;
+    }
     this.#unknownRunFrames = 0;
     this.#unknownRunBytes = 0;
     if (this.#type === TYPE.D) {

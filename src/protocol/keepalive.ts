@@ -48,8 +48,14 @@ export class Keepalive {
     const { clock, pingAfterMs, pingDeadlineMs, isReading, peerDead, sendPing } = this.#options;
     if (!isReading()) this.received();
     const silentMs = clock.nowMs() - this.#receivedAtMs;
-    if (this.#pinging) return peerDead(silentMs);
-    if (silentMs < pingAfterMs) return this.#arm(pingAfterMs - silentMs);
+    if (this.#pinging) {
+      peerDead(silentMs);
+      return;
+    }
+    if (silentMs < pingAfterMs) {
+      this.#arm(pingAfterMs - silentMs);
+      return;
+    }
     this.#pinging = true;
     this.#pings += 1n;
     const nonce = Buffer.alloc(8);

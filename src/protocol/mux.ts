@@ -18,7 +18,7 @@ import { Sender } from './sender.ts';
 import { Stream } from './stream.ts';
 import { cleanText } from './text.ts';
 import { TokenBucket } from './token-bucket.ts';
-import { codeName, OPEN_RESULT, RESET, type Role, TYPE, U32_MAX } from './types.ts';
+import { codeName, OPEN_RESULT, RESET, TYPE, U32_MAX } from './types.ts';
 
 /** Released streams whose services still take what is left; further opens wait until some are gone (README 3.5). */
 const CLOSING_MAX_STREAMS = 256;
@@ -39,16 +39,18 @@ export interface MuxEvents {
   note(code: FailureCode, sentence: string): void;
 }
 
-export interface MuxOptions {
-  role: Role;
+export type MuxOptions = SessionOptions & RoleOptions;
+
+/** How an agent reaches its local services; `openLocal` also applies the allow-list. */
+type RoleOptions = { role: 'agent'; openLocal: OpenLocal } | { role: 'gateway' };
+
+interface SessionOptions {
   /** The accepting reply offered v1: an agent has read that, a gateway has written it. */
   v1: boolean;
   link: Link;
   clock: Clock;
   limits: MuxLimits;
   events: MuxEvents;
-  /** How an agent reaches its local services; it also applies the allow-list. */
-  openLocal?: OpenLocal;
 }
 
 export interface MuxStats {
@@ -168,7 +170,10 @@ export class Mux {
   linkEnded(error: Error | null): void {
     this.#linkEnded = true;
     if (this.#over) return;
-    if (this.#goingAway !== null || this.#ending) return this.#finish(this.#goingAway, error === null);
+    if (this.#goingAway !== null || this.#ending) {
+      this.#finish(this.#goingAway, error === null);
+      return;
+    }
     const inside = this.#decoder.insideFrame ? ' in the middle of a frame' : '';
     this.#finish(
       error === null
@@ -258,40 +263,54 @@ export class Mux {
   #control(type: number, id: number, payload: Buffer): void {
     switch (type) {
       case TYPE.N:
-        return this.#peerOpens(id, payload);
+        this.#peerOpens(id, payload);
+        break;
       case TYPE.C:
-        return this.#find(id)?.peerClose();
+        this.#find(id)?.peerClose();
+        break;
       case TYPE.X:
-        return this.#peerKnowsV1(payload);
+        this.#peerKnowsV1(payload);
+        break;
       case TYPE.P:
-        if (payload.length !== 8) return this.#violation(`P of ${payload.length} bytes, it must have 8`);
-        return this.#sender.control(encodePing(TYPE.p, payload));
+        if (payload.length === 8) this.#sender.control(encodePing(TYPE.p, payload));
+        else this.#violation(`P of ${payload.length} bytes, it must have 8`);
+        break;
       case TYPE.p:
         // Its bytes have answered the ping already (README 4.7).
-        return;
+        break;
       case TYPE.G:
-        return this.#peerGoesAway(payload);
+        this.#peerGoesAway(payload);
+        break;
       default: {
         const stream = this.#find(id);
-        if (stream === null) return;
         // A, W, F and R exist on v1 streams only (README 4.2).
-        if (stream.v1) this.#v1Control(stream, type, payload);
-        else this.#ignoredFrames += 1;
+        if (stream?.v1) this.#v1Control(stream, type, payload);
+        else if (stream !== null) this.#ignoredFrames += 1;
       }
     }
   }
 
   #v1Control(stream: Stream, type: number, payload: Buffer): void {
-    if (type === TYPE.F) return stream.peerEnd();
-    if (type === TYPE.W) {
-      if (payload.length === 4) return stream.peerCredit(payload.readUInt32BE(0));
-      return stream.reset(RESET.protocolError, `W of ${payload.length} bytes, it must have 4`);
+    switch (type) {
+      case TYPE.F:
+        stream.peerEnd();
+        break;
+      case TYPE.W:
+        if (payload.length === 4) stream.peerCredit(payload.readUInt32BE(0));
+        else stream.reset(RESET.protocolError, `W of ${payload.length} bytes, it must have 4`);
+        break;
+      case TYPE.A: {
+        const { code, text } = decodeCode(payload, OPEN_RESULT.refused);
+        if (!stream.peerAnswer(code, text)) this.#ignoredFrames += 1;
+        break;
+      }
+      case TYPE.R:
+        this.#peerResets(stream, payload);
+        break;
     }
-    if (type === TYPE.A) {
-      const { code, text } = decodeCode(payload, OPEN_RESULT.refused);
-      if (!stream.peerAnswer(code, text)) this.#ignoredFrames += 1;
-      return;
-    }
+  }
+
+  #peerResets(stream: Stream, payload: Buffer): void {
     const { code, text } = decodeCode(payload, RESET.unspecified);
     if (!stream.answered) this.#rapidResets.take(this.#options.clock.nowMs());
     const reason = `${codeName(RESET, code)}${text === '' ? '' : ` (${text})`}`;
@@ -303,7 +322,10 @@ export class Mux {
   #peerOpens(id: number, payload: Buffer): void {
     // A live id is opened anew: the old stream gets what came for it and ends. No C for it, which would hit the new one.
     this.#streams.get(id)?.peerClose();
-    if (payload.length < 2) return this.#sender.control(encodeClose(id));
+    if (payload.length < 2) {
+      this.#sender.control(encodeClose(id));
+      return;
+    }
     const port = payload.readUInt16BE(0);
     const v1 = this.#v1 && payload.length === 6;
     const refusal = this.#refusal();
@@ -312,9 +334,9 @@ export class Mux {
       this.#sender.control(v1 ? encodeAnswer(id, OPEN_RESULT.limit, refusal) : encodeClose(id));
       return;
     }
-    const { openLocal } = this.#options;
-    if (openLocal === undefined) throw new Error('an agent needs openLocal');
-    this.#addStream(id, port, v1 ? payload.readUInt32BE(2) : null, openLocal);
+    // N is unknown to a gateway and never gets here.
+    if (this.#options.role !== 'agent') return;
+    this.#addStream(id, port, v1 ? payload.readUInt32BE(2) : null, this.#options.openLocal);
   }
 
   /** Why no stream is opened now, or null. */
@@ -330,17 +352,24 @@ export class Mux {
   }
 
   #peerKnowsV1(payload: Buffer): void {
-    if (this.#peerSettings !== null) return this.#violation('a second X');
+    if (this.#peerSettings !== null) {
+      this.#violation('a second X');
+      return;
+    }
     this.#peerSettings = decodeSettings(payload);
     if (this.#peerSettings === null) {
-      return this.#violation(`a malformed X: ${cleanText(payload.toString('latin1'), 100)}`);
+      this.#violation(`a malformed X: ${cleanText(payload.toString('latin1'), 100)}`);
+      return;
     }
     this.#decoder.known = knownTypes('gateway', 'v1');
     this.#startV1();
   }
 
   #peerGoesAway(payload: Buffer): void {
-    if (payload.length < 4) return this.#violation(`G of ${payload.length} bytes, it has at least 4`);
+    if (payload.length < 4) {
+      this.#violation(`G of ${payload.length} bytes, it has at least 4`);
+      return;
+    }
     if (this.#ending) return;
     const minMs = payload.readUInt16BE(0) * 1000;
     const maxMs = Math.max(minMs, payload.readUInt16BE(2) * 1000);

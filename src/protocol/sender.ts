@@ -56,7 +56,10 @@ export class Sender {
     this.#control.push(frame);
     // A single chunk of the peer may ask for that many answers while frames are collected: try the link first.
     if (this.#control.length > CONTROL_QUEUE_MAX_FRAMES) this.#write();
-    if (this.#control.length > CONTROL_QUEUE_MAX_FRAMES) return this.#controlQueueFull();
+    if (this.#control.length > CONTROL_QUEUE_MAX_FRAMES) {
+      this.#controlQueueFull();
+      return;
+    }
     this.pump();
   }
 

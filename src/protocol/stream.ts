@@ -141,11 +141,16 @@ export class Stream implements Source {
   peerDataBegin(length: number): void {
     if (!this.v1 || !this.#onWire) return;
     if (length > V1_DATA_MAX_BYTES) {
-      return this.reset(RESET.dataTooLong, `D of ${length} bytes, at most ${V1_DATA_MAX_BYTES} are allowed`);
+      this.reset(RESET.dataTooLong, `D of ${length} bytes, at most ${V1_DATA_MAX_BYTES} are allowed`);
+      return;
     }
-    if (this.#peerEnded) return this.reset(RESET.dataAfterEnd, 'D after F');
+    if (this.#peerEnded) {
+      this.reset(RESET.dataAfterEnd, 'D after F');
+      return;
+    }
     if (length > this.#receiveCredit) {
-      return this.reset(RESET.creditOverspent, `D of ${length} bytes, ${this.#receiveCredit} bytes of credit are left`);
+      this.reset(RESET.creditOverspent, `D of ${length} bytes, ${this.#receiveCredit} bytes of credit are left`);
+      return;
     }
     this.#receiveCredit -= length;
     this.#emptyFrames = length === 0 ? this.#emptyFrames + 1 : 0;
@@ -188,7 +193,8 @@ export class Stream implements Source {
   peerCredit(bytes: number): void {
     this.#sendCredit += bytes;
     if (this.#sendCredit > U32_MAX) {
-      return this.reset(RESET.creditOverflow, `W of ${bytes} bytes raises the credit over ${U32_MAX}`);
+      this.reset(RESET.creditOverflow, `W of ${bytes} bytes raises the credit over ${U32_MAX}`);
+      return;
     }
     this.#host.ready(this);
   }
@@ -243,7 +249,10 @@ export class Stream implements Source {
 
   #localEnded(): void {
     if (!this.#onWire || this.#sending !== 'open') return;
-    if (!this.v1) return this.close();
+    if (!this.v1) {
+      this.close();
+      return;
+    }
     this.#sending = 'ended';
     this.#tail = encodeEnd(this.id);
     this.#host.ready(this);
@@ -251,11 +260,15 @@ export class Stream implements Source {
 
   #localClosed(error: Error | null): void {
     this.#localGone();
-    if (!this.#onWire) return this.#host.over(this);
+    if (!this.#onWire) {
+      this.#host.over(this);
+      return;
+    }
     if (this.#sending === 'closed') return;
     if (this.v1 && error !== null) {
       // In its turn behind the data that the service did send: what came before the error is delivered.
-      return this.#closeAfterData(encodeReset(this.id, RESET.localError, error.message));
+      this.#closeAfterData(encodeReset(this.id, RESET.localError, error.message));
+      return;
     }
     if (this.v1 && this.#sending === 'ended' && this.#peerEnded) return;
     this.#closeAfterData(encodeClose(this.id));
