@@ -54,6 +54,9 @@ export const FAILURES = {
     'The proxy stopped answering; the agent reconnects by itself. When it repeats, check the network',
   'session.protocol-error': 'The proxy broke the protocol: note the sentence and report it to its operator',
   'session.going-away': 'The proxy is being restarted; the agent comes back when it was told to',
+  'stream.limit':
+    'Close connections through the tunnel that are no longer needed; when it repeats, look who opens them',
+  'stream.reset': 'One connection through the tunnel was cut, the others go on; when it repeats, report the sentence',
   'identity.duplicate': 'Another device uses the same device key: give each device its own (was a card cloned?)',
   'target.not-allowed': 'Add the port to ZEROFORCE_SERVICES when it is meant to be reachable',
   'target.refused': 'Nothing listens on that local port: start the service, or correct ZEROFORCE_SERVICES',
