@@ -1,8 +1,14 @@
-import { createHash } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import { readFile } from 'node:fs/promises';
 import { connect, isIP, type OnReadOpts, type Socket } from 'node:net';
-import { type ConnectionOptions, TLSSocket, connect as tlsConnect } from 'node:tls';
+import {
+  type ConnectionOptions,
+  createSecureContext,
+  type SecureContext,
+  type TLSSocket,
+  connect as tlsConnect,
+} from 'node:tls';
 import type { Clock } from '../support/clock.ts';
 import { Failure, type FailureCode, systemCode } from '../support/failures.ts';
 import { type BufferPool, PooledReader } from './buffer-pool.ts';
@@ -73,15 +79,15 @@ export async function dial(proxy: ProxyAddress, options: DialOptions): Promise<D
     scope.abort(new Failure(late, `${name(proxy)} took more than ${timeoutMs / 1000} s: ${step}`)),
   );
   try {
-    const secrets = proxy.tls === null ? null : await loadTrust(proxy, proxy.tls);
+    const trust = proxy.tls === null ? null : await loadTrust(proxy, proxy.tls);
     const addresses = await lookUp(proxy, scope.signal);
     step = `connecting to ${addresses.join(', ')}`;
-    const dialled = await connectAny(proxy, addresses, secrets, options, scope.signal);
-    if (secrets === null) return dialled;
+    const dialled = await connectAny(proxy, addresses, trust, options, scope.signal);
+    if (trust === null) return dialled;
     // A plain proxy waits for a line end, which the TLS greeting does not have.
     late = 'proxy.tls-not-spoken';
     step = 'the connection stands, but nothing answered the TLS greeting';
-    return await secured(proxy, dialled, secrets, scope.signal);
+    return await secured(proxy, dialled, trust, scope.signal);
   } finally {
     cancelDeadline();
     signal.removeEventListener('abort', abort);
@@ -104,7 +110,9 @@ function abortable<T>(signal: AbortSignal, work: Promise<T>, undo: () => void = 
 }
 
 interface Trust {
-  ca: Buffer | null;
+  context: SecureContext;
+  /** Whether the certificate has to be valid for the host by its chain. */
+  chain: boolean;
   pin: Buffer | null;
 }
 
@@ -112,12 +120,14 @@ async function loadTrust(proxy: ProxyAddress, { ca, pin }: TlsTrust): Promise<Tr
   const digest = pin === undefined ? null : parsePin(pin);
   if (pin !== undefined && digest === null)
     throw new Failure('proxy.tls-pin', `${name(proxy)}: the pin set is not a SHA-256 in hex or base64`);
-  if (ca === undefined) return { ca: null, pin: digest };
+  if (ca === undefined) return { context: createSecureContext(), chain: digest === null, pin: digest };
   try {
-    return { ca: await readFile(ca), pin: digest };
+    const pem = await readFile(ca);
+    new X509Certificate(pem); // createSecureContext says nothing when it finds none
+    return { context: createSecureContext({ ca: pem }), chain: true, pin: digest };
   } catch (cause) {
-    const why = systemCode(cause) ?? 'unreadable';
-    throw new Failure('proxy.tls-untrusted', `${name(proxy)}: the CA file ${ca} cannot be read: ${why}`, { cause });
+    const why = systemCode(cause) ?? 'it holds no certificate';
+    throw new Failure('proxy.tls-untrusted', `${name(proxy)}: the CA file ${ca} cannot be used: ${why}`, { cause });
   }
 }
 
@@ -201,13 +211,13 @@ function start(proxy: ProxyAddress, address: string, trust: Trust | null, pool: 
   return { socket, reader };
 }
 
-function tlsOptions(proxy: ProxyAddress, { ca, pin }: Trust): ConnectionOptions {
+function tlsOptions(proxy: ProxyAddress, { context, chain }: Trust): ConnectionOptions {
   return {
+    secureContext: context,
     // An address has no SNI; Node then compares the certificate with `host`, which is that address.
     ...(isIP(proxy.host) === 0 && { servername: proxy.host }),
-    ...(ca !== null && { ca }),
-    // With a pin alone the chain proves nothing more; the key is compared before the first byte is sent.
-    rejectUnauthorized: pin === null || ca !== null,
+    // Without the chain there is a pin, and it is compared before the first byte is sent.
+    rejectUnauthorized: chain,
   };
 }
 
