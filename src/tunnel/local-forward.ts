@@ -101,9 +101,12 @@ class LocalSocket implements LocalEnd {
   #closed(): void {
     this.#cancelDeadline();
     if (this.#destroyed) return;
-    if (this.#connected) return this.#events.closed(this.#error);
-    const why = systemCode(this.#error) ?? 'closed';
-    this.#events.failed('refused', `${TARGET_HOST}:${this.#port} does not accept connections: ${why}`);
+    if (this.#connected) {
+      this.#events.closed(this.#error);
+    } else {
+      const why = systemCode(this.#error) ?? 'closed';
+      this.#events.failed('refused', `${TARGET_HOST}:${this.#port} does not accept connections: ${why}`);
+    }
   }
 
   write(bytes: Uint8Array, done: () => void): void {

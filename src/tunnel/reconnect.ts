@@ -70,10 +70,10 @@ export function nextAttempt(
     };
 
   if (ending.kind === 'replaced') {
-    const replacements = ending.heldMs < PEACE_MS ? before.replacements + 1 : 1;
-    const state = { ...backedOff(before, limits, nowMs), replacements };
-    if (replacements >= DUPLICATE_AT) return { state, delayMs: limits.maxMs, duplicate: true };
-    return { state, delayMs: between(limits.minMs, state.ceilingMs), duplicate: false };
+    const base = ending.heldMs < PEACE_MS ? before : FRESH;
+    const state = { ...backedOff(base, limits, nowMs), replacements: base.replacements + 1 };
+    const duplicate = state.replacements >= DUPLICATE_AT;
+    return { state, delayMs: duplicate ? limits.maxMs : between(limits.minMs, state.ceilingMs), duplicate };
   }
 
   if (ending.kind === 'lost' && ending.heldMs >= HELD_MS) {
