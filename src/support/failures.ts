@@ -43,6 +43,7 @@ export const FAILURES = {
   'proxy.tls-off': 'Set MEETING_PROXY_TLS=1, or remove MEETING_PROXY_CA and MEETING_PROXY_PIN',
   'proxy.tls-not-spoken': 'The proxy speaks plain TCP on this port: set MEETING_PROXY_TLS=0, or use its TLS port',
   'proxy.tls-required': 'The proxy speaks TLS on this port: set MEETING_PROXY_TLS=1, or use its plain port',
+  'proxy.tls-failed': 'Compare the TLS versions and settings of the proxy with those of this device',
   'proxy.handshake-closed':
     'The proxy closed without a word: check MEETING_DEVICE_KEY and the token, and that the device is authorised',
   'proxy.handshake-silent': 'The proxy accepts connections but does not answer: check the port, then the proxy itself',

@@ -1,0 +1,89 @@
+import type { Socket } from 'node:net';
+import type { Lease, Link } from '../protocol/endpoints.ts';
+import type { Clock } from '../support/clock.ts';
+import type { Dialled } from './dialer.ts';
+
+/** How long `end` waits for a peer that does not take the last bytes. */
+const END_TIMEOUT_MS = 1000;
+
+export interface LinkEvents {
+  /** The kernel has taken all that was written. */
+  drained(): void;
+  /** Bytes were written: from now on some may be unacknowledged. */
+  wrote(): void;
+  /** The connection is over, by an error or (null) in order. Nothing follows. */
+  ended(error: Error | null): void;
+}
+
+/** The connection to the proxy, after the dialer. What arrives is held until somebody asks with `deliverTo`. */
+export class SocketLink implements Link {
+  /** Who listens; changed when the handshake gives the connection to the session. */
+  events: LinkEvents;
+  readonly #socket: Socket;
+  readonly #dialled: Dialled;
+  readonly #clock: Clock;
+  #error: Error | null = null;
+
+  constructor(dialled: Dialled, clock: Clock, events: LinkEvents) {
+    this.#dialled = dialled;
+    this.#socket = dialled.socket;
+    this.#clock = clock;
+    this.events = events;
+    this.#socket.on('error', (error) => {
+      this.#error ??= error;
+    });
+    // The protocol knows no half-closed link: after the peer's end nobody takes what we would still write.
+    this.#socket.once('end', () => this.destroy());
+    this.#socket.once('close', () => this.events.ended(this.#error));
+  }
+
+  get socket(): Socket {
+    return this.#socket;
+  }
+
+  deliverTo(receive: (lease: Lease) => void): void {
+    this.#dialled.reader.deliverTo(receive);
+  }
+
+  hold(): void {
+    this.#dialled.reader.hold();
+  }
+
+  write(chunks: readonly Uint8Array[], done?: () => void): void {
+    const last = chunks.length - 1;
+    this.#socket.cork(); // one system call for a header and its payload
+    chunks.forEach((chunk, index) => {
+      this.#socket.write(chunk, index === last ? () => this.#written(done) : undefined);
+    });
+    this.#socket.uncork();
+    this.events.wrote();
+  }
+
+  #written(done: (() => void) | undefined): void {
+    done?.();
+    if (this.#socket.writableLength === 0 && !this.#socket.destroyed) this.events.drained();
+  }
+
+  get queuedBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  end(): void {
+    if (this.#socket.destroyed) return;
+    const cancel = this.#clock.after(END_TIMEOUT_MS, () => this.destroy());
+    this.#socket.once('close', cancel);
+    this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+}
