@@ -38,28 +38,18 @@ export interface DeviceStatus {
   uptimeSeconds: number;
   pairing: PairingStatus;
   /** null with an outside monitor. */
-  monitor: { state: 'active' | 'none' | 'fault' | 'starting'; failure: FailureJson | null; sinceConnectedSeconds: number } | null;
-  http: { host: string; port: number } | { failure: FailureJson } | null;
+  monitor: { kind: 'active' | 'none' | 'fault' | 'starting'; connections: number; sinceConnectedSeconds: number } | null;
+  http: { host: string; port: number } | null;
   /** null where the service runs pairing alone. */
   tunnel: TunnelStatus | null;
-  /** What could not be started or kept running, and is tried again. */
-  faults: FailureJson[];
-}
-
-export interface FailureJson {
-  code: string;
-  sentence: string;
-  remedy: string;
+  /** What does not work now and is tried again; the tunnel's own failures stand in `tunnel`. */
+  faults: FailureFacts[];
 }
 
 /**
  * The device service: monitor → flag → pairing → HTTP, and beside it the tunnel. Its parts do not know each other;
  * who hears of what is all here.
  */
-export function createDevice(options: DeviceOptions): Device {
-  return new Device(options);
-}
-
 export class Device {
   readonly #config: Config;
   readonly #version: string;
@@ -67,20 +57,78 @@ export class Device {
   readonly #clock: Clock;
   readonly #startedAtMs: number;
   readonly #lifecycle = new Lifecycle();
-  readonly #faults = new Map<string, Failure>();
+  #controlFailure: Failure | null = null;
 
   readonly #control: ControlServer;
-  readonly #pairing: Pairing;
-  readonly #watcher: FlagWatcher;
   readonly #monitor: ActivityMonitor | null;
+  readonly #watcher: FlagWatcher;
+  readonly #pairing: Pairing;
   readonly #http: HttpListener;
   readonly #tunnel: TunnelAgent | null;
 
   constructor({ config, version, log, clock = systemClock }: DeviceOptions) {
+    const { runDir, stateDir, pairing, monitor } = config;
     this.#config = config;
     this.#version = version;
     this.#log = log;
     this.#clock = clock;
     this.#startedAtMs = clock.nowMs();
+
+    this.#control = new ControlServer({ runDir, status: () => this.status(), log });
+    this.#pairing = new Pairing({
+      timeoutMs: pairing.timeoutMs,
+      remember: pairing.remember,
+      keyFile: new KeyFile({ path: pairing.authorizedKeysFile, keyOptions: pairing.keyOptions ?? '', log }),
+      everPaired: new EverPaired({ stateDir }),
+      observe: () => this.#observeAgain(),
+      clock,
+      log,
+    });
+    this.#monitor = monitor.enabled ? createMonitor(config, { clock, log, onObservation: () => this.#polled() }) : null;
+    this.#watcher = new FlagWatcher({ runDir, clock, log, onChange: () => this.#pairing.observed(this.#observation()) });
+    this.#http = new HttpListener({
+      handler: createPairingApp({
+        pairing: this.#pairing,
+        info: () => this.#info(),
+        allowedHosts: pairing.allowedHosts,
+        tunnelSource: TUNNEL_SOURCE,
+        log,
+      }),
+      host: config.http.host,
+      port: config.http.port,
+      clock,
+      log,
+    });
+    this.#tunnel = createTunnel(config, { clock, log });
   }
-}
+
+  /**
+   * Starts the parts, in the order that they need each other. What cannot start now is reported and tried again: a
+   * device that does not start cannot be reached.
+   * @throws Failure `instance.running`: then nothing has been started
+   */
+  async start(): Promise<void> {
+    await this.#startControl();
+    this.#lifecycle.own('the control socket', () => this.#control.stop());
+
+    this.#tunnel?.start();
+    this.#lifecycle.own('the tunnel', () => this.#tunnel?.stop());
+
+    await this.#pairing.start();
+    this.#lifecycle.own('pairing', () => this.#pairing.stop());
+
+    // The monitor first: its first poll corrects a stale flag of a crash before the watcher reads it.
+    await this.#monitor?.start();
+    this.#lifecycle.own('the monitor', () => this.#monitor?.stop());
+    await this.#watcher.start();
+    this.#lifecycle.own('the flag watcher', () => this.#watcher.stop());
+
+    await this.#http.start();
+    this.#lifecycle.own('the HTTP listener', () => this.#http.stop());
+    this.#log.info({ version: this.#version, pid: process.pid }, 'the service is ready');
+  }
+
+  /** Stops the parts in reverse order, each within a bound; gives what did not stop cleanly. */
+  stop(): Promise<StopReport> {
+    return this.#lifecycle.stop(STOP_EACH_MS);
+  }
