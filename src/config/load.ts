@@ -1,10 +1,9 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as v from 'valibot';
 import { replaceFile } from '../support/atomic-file.ts';
 import { Failure, systemCode } from '../support/failures.ts';
 import { DEPLOYED_FILES, type DeployedFiles, readDeployed } from './deployed.ts';
-import { ConfigError, ENVIRONMENT, type Fault, faultLine, printable } from './faults.ts';
+import { ConfigError, ENVIRONMENT, type Fault, faultLine } from './faults.ts';
 import { readText } from './files.ts';
 import { parseJson } from './json-text.ts';
 import { type Environment, type Layer, type Origin, readEnvironment, readFile, unknownVariables } from './layers.ts';
@@ -20,18 +19,20 @@ import {
   toConfig,
 } from './resolve.ts';
 import { Secret } from './secret.ts';
+import { readTokenFile } from './token-file.ts';
 import type { Config } from './types.ts';
 
 export const CONFIG_FILE = '/etc/zeroforce/config.json';
 
 /** Far above any real configuration, and little enough for a device. */
 const CONFIG_LIMIT_BYTES = 64 * 1024;
-const TOKEN_LIMIT_BYTES = 4 * 1024;
 
 export interface LoadOptions {
   readonly env: Environment;
-  /** Path of the configuration file; `CONFIG_FILE` by default. It may be absent. */
+  /** Path of the configuration file; `CONFIG_FILE` by default. It may be absent, unless `mustExist`. */
   readonly configFile?: string;
+  /** For a path that somebody typed: there a missing file is a broken one. */
+  readonly mustExist?: boolean;
   /** Read where the configuration file is absent. */
   readonly deployedFiles?: DeployedFiles;
   /** Never falls back to the last configuration that worked: for `config check`. */
@@ -59,9 +60,9 @@ export interface LoadedConfig {
  * @throws ConfigError with every fault
  */
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
-  const { env, configFile = CONFIG_FILE, deployedFiles = DEPLOYED_FILES, strict = false } = options;
+  const { env, configFile = CONFIG_FILE, mustExist = false, deployedFiles = DEPLOYED_FILES, strict = false } = options;
   const environment = readEnvironment(env);
-  const file = await readConfigFile(configFile, 'file');
+  const file = (await readConfigFile(configFile, 'file')) ?? (mustExist ? missing(configFile) : null);
   if (file === null) {
     const deployed = await readDeployed(deployedFiles);
     const assembled = await assemble([...deployed.layers, environment]);
@@ -122,6 +123,10 @@ async function readConfigFile(path: string, origin: Origin): Promise<ConfigFile 
   return { layer: unreadable(path, `line ${line}, column ${column}`, `valid JSON, here ${expected}`), text, mode };
 }
 
+function missing(path: string): ConfigFile {
+  return { layer: unreadable(path, '(whole file)', 'a file that exists'), text: '', mode: 0 };
+}
+
 /** Nothing is known of any option, so none takes part in a further check. */
 function unreadable(source: string, key: string, allowed: string): Layer {
   return { found: new Map(), refused: new Set(OPTION_KEYS), faults: [{ key, value: null, allowed, source }] };
@@ -138,39 +143,6 @@ async function assemble(layers: readonly Layer[]): Promise<Assembled> {
   const token = await readTokenFile(settled);
   const layer = combine([settled, token.layer]);
   return { layer, faults: [...layer.faults, ...crossFaults(layer)], notices: token.notices };
-}
-
-/** The token out of its file, as if it had been set where the path was. */
-async function readTokenFile({ found }: Layer): Promise<{ layer: Layer; notices: Notice[] }> {
-  const set = found.get('meeting.tokenFile');
-  const unused = found.get('transport')?.value === 'none';
-  if (set === undefined || unused) return { layer: combine([]), notices: [] };
-  const { name, origin, source } = set;
-  const path = String(set.value);
-  const refuse = (allowed: string) => ({
-    layer: {
-      found: new Map(),
-      refused: new Set(['meeting.token'] as const),
-      faults: [{ key: name, value: printable(path), allowed, source }],
-    },
-    notices: [],
-  });
-
-  const file = await readText(path, TOKEN_LIMIT_BYTES);
-  if (file.state === 'absent') return refuse('the path of a file that exists');
-  if (file.state === 'unusable') return refuse(`the path of ${file.expected}`);
-  const { kind } = OPTIONS['meeting.token'];
-  const token = v.safeParse(kind.schema, file.text.replace(/\r?\n$/, ''));
-  if (!token.success) return refuse(`the path of a file that holds a token: ${kind.allowed}`);
-  const sentence = `Everybody on this device can read the token in ${path}`;
-  return {
-    layer: {
-      found: new Map([['meeting.token', { value: token.output, name, origin, source }]]),
-      refused: new Set(),
-      faults: [],
-    },
-    notices: (file.mode & 0o007) === 0 ? [] : [{ code: 'config.exposed', sentence }],
-  };
 }
 
 interface BrokenFile {

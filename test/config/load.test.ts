@@ -249,6 +249,14 @@ t.test('a byte order mark, CRLF and a link to the file do no harm', async (t) =>
   t.equal((await d.load()).config.http.port, 5009);
 });
 
+t.test('a missing file is a fault only where it was asked for by name', async (t) => {
+  const d = await device(t);
+  t.equal((await d.load()).origin, 'defaults');
+  t.match((await d.refused({}, { mustExist: true })).faults, [{ allowed: 'a file that exists', source: d.configFile }]);
+  await d.write('config.json', {});
+  t.equal((await d.load({}, { mustExist: true })).origin, 'file');
+});
+
 t.test('a file of exactly 64 KiB is read', async (t) => {
   const d = await device(t);
   await d.write('config.json', `{}${' '.repeat(65_534)}`);

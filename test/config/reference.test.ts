@@ -12,7 +12,7 @@ const SCHEMA = join(root, 'src/config/config.schema.json');
 const OPTIONS_MD = join(root, 'docs/options.md');
 const TABLE = /(<!-- table: begin -->\n)([\s\S]*)(<!-- table: end -->)/;
 
-if (process.env['ZEROFORCE_REGENERATE'] === '1') {
+if (process.env.ZEROFORCE_REGENERATE === '1') {
   const document = await readFile(OPTIONS_MD, 'utf8');
   await writeFile(
     OPTIONS_MD,
