@@ -1,5 +1,5 @@
-import { hostname, networkInterfaces } from 'node:os';
 import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
 import type { Config } from './config/types.ts';
 import { ControlServer } from './control/server.ts';
 import { ActivityMonitor, type MonitorStatus } from './monitor/activity-monitor.ts';
@@ -131,4 +131,33 @@ export class Device {
   /** Stops the parts in reverse order, each within a bound; gives what did not stop cleanly. */
   stop(): Promise<StopReport> {
     return this.#lifecycle.stop(STOP_EACH_MS);
+  }
+
+  async status(): Promise<DeviceStatus> {
+    return {
+      version: this.#version,
+      pid: process.pid,
+      hostname: hostname(),
+      uptimeSeconds: this.#uptimeSeconds(),
+      pairing: await this.#pairing.status(),
+      monitor: this.#monitorStatus(),
+      http: this.#http.status().address,
+      tunnel: this.#tunnel?.status() ?? null,
+      faults: this.#faults().map(factsOf),
+    };
+  }
+
+  /** The control socket proves that this is the only service of the run folder; nothing else may start before. */
+  async #startControl(): Promise<void> {
+    try {
+      await this.#control.start();
+      this.#controlFailure = null;
+    } catch (error) {
+      const failure = asFailure(error);
+      if (failure.code === 'instance.running') throw failure;
+      if (this.#controlFailure?.code !== failure.code) {
+        this.#log.error({ code: failure.code, remedy: failure.remedy }, failure.message);
+      }
+      this.#controlFailure = failure;
+    }
   }

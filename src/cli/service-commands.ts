@@ -4,7 +4,7 @@ import { ActivityMonitor } from '../monitor/activity-monitor.ts';
 import { systemClock } from '../support/clock.ts';
 import { asFailure } from '../support/failures.ts';
 import { createLog, type Log } from '../support/log.ts';
-import { type CommonOptions, EXIT } from './common.ts';
+import { type CommonOptions, configSource, EXIT } from './common.ts';
 
 /** A stop takes well under this; where it does not, the process ends all the same. */
 const STOP_DEADLINE_MS = 15_000;
@@ -12,7 +12,7 @@ const STOP_DEADLINE_MS = 15_000;
 /** `run`: the whole service, until a signal. */
 export async function run(options: CommonOptions, version: string): Promise<number> {
   process.umask(0o077); // what the service makes is its own unless it says otherwise
-  const loaded = await loadConfig({ env: process.env, configFile: options.config });
+  const loaded = await loadConfig(configSource(options));
   const log = createLog(loaded.config.logLevel);
   const signal = stopSignal(log);
   for (const notice of loaded.notices) log.warn({ code: notice.code }, notice.sentence);
@@ -33,7 +33,7 @@ export async function run(options: CommonOptions, version: string): Promise<numb
 /** `monitor`: only the flag file, for a device whose pairing is another program's. */
 export async function monitor(options: CommonOptions): Promise<number> {
   process.umask(0o077);
-  const { config } = await loadConfig({ env: process.env, configFile: options.config });
+  const { config } = await loadConfig(configSource(options));
   const log = createLog(config.logLevel);
   const signal = stopSignal(log);
   const activityMonitor = new ActivityMonitor({
