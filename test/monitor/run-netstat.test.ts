@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -14,6 +14,10 @@ import { until } from '../support/until.ts';
 
 const run = (command: string, timeoutMs = 20_000) =>
   runNetstat({ command, timeoutMs, clock: systemClock, signal: new AbortController().signal });
+
+/** The process id that a script writes to `path`, once it has. */
+const pidIn = (path: string) =>
+  until(`a process id in ${path}`, () => (existsSync(path) ? Number(readFileSync(path, 'utf8')) : 0) || null);
 
 const isAlive = (pid: number) => {
   try {
@@ -126,7 +130,7 @@ t.test('a program that hangs is ended at the deadline, with the child that holds
   const startMs = performance.now();
   await t.rejects(run(netstat, 500), { code: 'monitor.netstat-timeout' });
   t.ok(performance.now() - startMs < 3_000, 'the pipe did not delay it');
-  const child = Number(readFileSync(join(folder, 'child'), 'utf8'));
+  const child = await pidIn(join(folder, 'child'));
   await until('the child has ended', () => !isAlive(child));
 });
 
@@ -136,7 +140,7 @@ t.test('a child that has left the process group cannot delay it either', require
   const startMs = performance.now();
   await t.rejects(run(netstat, 1_000), { code: 'monitor.netstat-timeout' });
   t.ok(performance.now() - startMs < 4_000);
-  process.kill(Number(readFileSync(join(folder, 'child'), 'utf8')), 'SIGKILL');
+  process.kill(await pidIn(join(folder, 'child')), 'SIGKILL');
 });
 
 t.test('endless output is cut off and reported', async (t) => {
@@ -150,18 +154,10 @@ t.test('a stop ends a run at once and leaves no timer', async (t) => {
   const clock = new FakeClock();
   const stopping = new AbortController();
   const running = runNetstat({ command: netstat, timeoutMs: 1_000, clock, signal: stopping.signal });
-  const pid = await until('it runs', () => Number(readOr(join(folder, 'pid'))));
+  const pid = await pidIn(join(folder, 'pid'));
   stopping.abort();
   await t.rejects(running, { code: 'monitor.netstat-failed', message: /stopped/ });
   await until('it has ended', () => !isAlive(pid));
   t.equal(clock.pending, 0);
   await t.rejects(runNetstat({ command: netstat, timeoutMs: 1_000, clock, signal: stopping.signal }));
 });
-
-function readOr(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
-}
