@@ -5,10 +5,13 @@
 export const FAILURES = {
   'config.invalid': 'Correct the settings listed, then run: tunnel-agent config check',
   'config.unreadable': 'Make the configuration file readable by the service, then run: tunnel-agent config check',
+  'config.exists': 'Choose another file with --config, or replace this one with --force',
+  'config.unwritable': 'Check that the folder exists, is writable and has free space',
   'state.unwritable': 'Check that the state folder exists, is writable and has free space: df -h; ls -ld DIR',
   'run-dir.unwritable': 'Check that the run folder is a folder owned by the service and not world-writable: ls -ld DIR',
   'instance.running': 'Stop the other instance first, or look at it: tunnel-agent status',
   'service.not-running': 'Start the service, then try again',
+  'service.not-permitted': 'Run the command as root, or as the user of the service',
   'monitor.netstat-missing': 'Install netstat (BusyBox with netstat, or the net-tools package)',
   'monitor.netstat-failed': 'Run it by hand and read what it says: netstat -tn',
   'monitor.netstat-timeout':
@@ -43,6 +46,9 @@ export const FAILURES = {
     'The proxy stopped answering; the agent reconnects by itself. When it repeats, check the network',
   'session.protocol-error': 'The proxy broke the protocol: note the sentence and report it to its operator',
   'session.going-away': 'The proxy is being restarted; the agent comes back when it was told to',
+  'stream.limit':
+    'Close connections through the tunnel that are no longer needed; when it repeats, look who opens them',
+  'stream.reset': 'One connection through the tunnel was cut, the others go on; when it repeats, report the sentence',
   'identity.duplicate': 'Another device uses the same device key: give each device its own (was a card cloned?)',
   'target.not-allowed': 'Add the port to ZEROFORCE_SERVICES when it is meant to be reachable',
   'target.refused': 'Nothing listens on that local port: start the service, or correct ZEROFORCE_SERVICES',
