@@ -1,10 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Lease, Link } from '../protocol/endpoints.ts';
-import type { Clock } from '../support/clock.ts';
 import type { Dialled } from './dialer.ts';
-
-/** How long `end` waits for a peer that does not take the last bytes. */
-const END_TIMEOUT_MS = 1000;
 
 export interface LinkEvents {
   /** The kernel has taken all that was written. */
@@ -21,13 +17,11 @@ export class SocketLink implements Link {
   events: LinkEvents;
   readonly #socket: Socket;
   readonly #dialled: Dialled;
-  readonly #clock: Clock;
   #error: Error | null = null;
 
-  constructor(dialled: Dialled, clock: Clock, events: LinkEvents) {
+  constructor(dialled: Dialled, events: LinkEvents) {
     this.#dialled = dialled;
     this.#socket = dialled.socket;
-    this.#clock = clock;
     this.events = events;
     this.#socket.on('error', (error) => {
       this.#error ??= error;
@@ -77,9 +71,6 @@ export class SocketLink implements Link {
   }
 
   end(): void {
-    if (this.#socket.destroyed) return;
-    const cancel = this.#clock.after(END_TIMEOUT_MS, () => this.destroy());
-    this.#socket.once('close', cancel);
     this.#socket.end();
   }
 

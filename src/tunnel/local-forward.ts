@@ -1,8 +1,9 @@
 import { connect, type Socket } from 'node:net';
 import type { LocalEnd, LocalEvents, OpenLocal } from '../protocol/endpoints.ts';
-import type { Cancel, Clock } from '../support/clock.ts';
+import { type Cancel, type Clock, pause } from '../support/clock.ts';
 import { systemCode } from '../support/failures.ts';
 import { type BufferPool, PooledReader } from './buffer-pool.ts';
+import { connectionOf, readUnacknowledged } from './retransmissions.ts';
 
 /** Wire 1.6: a local connection that does not stand by then has failed. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -19,16 +20,41 @@ export interface LocalForwardOptions {
   clock: Clock;
 }
 
-/** Connections to the allowed services of this device. */
-export function localForward({ services, sourceAddress, pool, clock }: LocalForwardOptions): OpenLocal {
-  const allowed = new Set(Object.values(services));
-  return (port, events) => {
-    if (!allowed.has(port)) return new Forbidden(port, events);
-    return new LocalSocket(port, sourceAddress, events, pool, clock);
+/** The connections to the allowed services of this device; they may outlive the session that opened them. */
+export class LocalForward {
+  readonly #options: LocalForwardOptions;
+  readonly #allowed: Set<number>;
+  readonly #sockets = new Set<Socket>();
+
+  constructor(options: LocalForwardOptions) {
+    this.#options = options;
+    this.#allowed = new Set(Object.values(options.services));
+  }
+
+  readonly open: OpenLocal = (port, events) => {
+    if (!this.#allowed.has(port)) return new ForbiddenEnd(port, events);
+    const end = new SocketEnd(port, this.#options, events);
+    this.#sockets.add(end.socket);
+    end.socket.once('close', () => this.#sockets.delete(end.socket));
+    return end;
   };
+
+  /** Waits up to `graceMs` for the services to take what is left for them, then closes what is still open. */
+  async stop(graceMs: number): Promise<void> {
+    const emptied = new AbortController();
+    const open = [...this.#sockets];
+    const look = () => {
+      if (this.#sockets.size === 0) emptied.abort();
+    };
+    for (const socket of open) socket.once('close', look);
+    look();
+    await pause(this.#options.clock, graceMs, emptied.signal);
+    for (const socket of this.#sockets) socket.destroy();
+  }
 }
 
-class Forbidden implements LocalEnd {
+/** The end of a stream that is not allowed to exist. */
+class ForbiddenEnd implements LocalEnd {
   #destroyed = false;
 
   constructor(port: number, events: LocalEvents) {
@@ -48,8 +74,8 @@ class Forbidden implements LocalEnd {
   }
 }
 
-class LocalSocket implements LocalEnd {
-  readonly #socket: Socket;
+class SocketEnd implements LocalEnd {
+  readonly socket: Socket;
   readonly #port: number;
   readonly #events: LocalEvents;
   readonly #cancelDeadline: Cancel;
@@ -57,11 +83,11 @@ class LocalSocket implements LocalEnd {
   #destroyed = false;
   #error: Error | null = null;
 
-  constructor(port: number, sourceAddress: string, events: LocalEvents, pool: BufferPool, clock: Clock) {
+  constructor(port: number, { sourceAddress, pool, clock }: LocalForwardOptions, events: LocalEvents) {
     this.#port = port;
     this.#events = events;
     const reader = new PooledReader(pool);
-    this.#socket = connect({
+    this.socket = connect({
       host: TARGET_HOST,
       port,
       localAddress: sourceAddress,
@@ -69,19 +95,19 @@ class LocalSocket implements LocalEnd {
       allowHalfOpen: true, // `ssh host command < file` ends one direction long before the other
       onread: reader.onread,
     });
-    reader.attach(this.#socket);
+    reader.attach(this.socket);
     reader.deliverTo((lease) => {
       if (!this.#destroyed) events.data(lease);
     });
     this.#cancelDeadline = clock.after(CONNECT_TIMEOUT_MS, () => this.#tooLate());
-    this.#socket.once('connect', () => this.#opened());
-    this.#socket.once('end', () => {
+    this.socket.once('connect', () => this.#opened());
+    this.socket.once('end', () => {
       if (!this.#destroyed) events.ended();
     });
-    this.#socket.on('error', (error) => {
+    this.socket.on('error', (error) => {
       this.#error ??= error;
     });
-    this.#socket.once('close', () => this.#closed());
+    this.socket.once('close', () => this.#closed());
   }
 
   #opened(): void {
@@ -110,23 +136,29 @@ class LocalSocket implements LocalEnd {
   }
 
   write(bytes: Uint8Array, done: () => void): void {
-    this.#socket.write(bytes, () => done());
+    this.socket.write(bytes, () => done());
+  }
+
+  untakenBytes(): number {
+    const connection = connectionOf(this.socket);
+    const inKernel = connection === null ? 0 : (readUnacknowledged(connection)?.bytes ?? 0);
+    return this.socket.writableLength + inKernel;
   }
 
   end(): void {
-    this.#socket.end();
+    this.socket.end();
   }
 
   pause(): void {
-    this.#socket.pause();
+    this.socket.pause();
   }
 
   resume(): void {
-    this.#socket.resume();
+    this.socket.resume();
   }
 
   destroy(): void {
     this.#destroyed = true;
-    this.#socket.destroy();
+    this.socket.destroy();
   }
 }

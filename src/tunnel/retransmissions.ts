@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { isIPv4, isIPv6 } from 'node:net';
+import { readFileSync } from 'node:fs';
+import { isIPv4, isIPv6, type Socket } from 'node:net';
 import { endianness } from 'node:os';
 import type { Cancel, Clock } from '../support/clock.ts';
 
@@ -57,11 +57,21 @@ export function findUnacknowledged(table: string, connection: Connection): Unack
   };
 }
 
-/** The kernel's present view of a connection; null where it cannot tell (gone, or not Linux). */
-export async function readUnacknowledged(connection: Connection): Promise<Unacknowledged | null> {
-  const path = isIPv6(connection.localAddress) ? '/proc/net/tcp6' : '/proc/net/tcp';
-  const table = await readFile(path, 'latin1').catch(() => null);
-  return table === null ? null : findUnacknowledged(table, connection);
+/** The connection of a socket, or null while it has none. */
+export function connectionOf({ localAddress, localPort, remoteAddress, remotePort }: Socket): Connection | null {
+  if (localAddress === undefined || remoteAddress === undefined) return null;
+  if (localPort === undefined || remotePort === undefined) return null;
+  return { localAddress, localPort, remoteAddress, remotePort };
+}
+
+/** The kernel's present view of a connection; null where it cannot tell (the connection is gone, or no Linux). */
+export function readUnacknowledged(connection: Connection): Unacknowledged | null {
+  try {
+    const table = readFileSync(isIPv6(connection.localAddress) ? '/proc/net/tcp6' : '/proc/net/tcp', 'latin1');
+    return findUnacknowledged(table, connection);
+  } catch {
+    return null;
+  }
 }
 
 /** Between two looks. Nothing is looked at while nothing was written. */
@@ -79,7 +89,7 @@ const DEAD_TRIES = 4;
  */
 export class UnacknowledgedWatch {
   readonly #clock: Clock;
-  readonly #read: () => Promise<Unacknowledged | null>;
+  readonly #read: () => Unacknowledged | null;
   readonly #dead: (forMs: number) => void;
   #cancel: Cancel | null = null;
   #stopped = false;
@@ -90,7 +100,7 @@ export class UnacknowledgedWatch {
    * @param read the present state, as `readUnacknowledged`
    * @param dead called once, with the time for which the peer has not answered
    */
-  constructor(clock: Clock, read: () => Promise<Unacknowledged | null>, dead: (forMs: number) => void) {
+  constructor(clock: Clock, read: () => Unacknowledged | null, dead: (forMs: number) => void) {
     this.#clock = clock;
     this.#read = read;
     this.#dead = dead;
@@ -99,7 +109,7 @@ export class UnacknowledgedWatch {
   /** Something was written: look whether it arrives. */
   wrote(): void {
     if (this.#stopped || this.#cancel !== null) return;
-    this.#cancel = this.#clock.after(LOOK_MS, () => void this.#look());
+    this.#cancel = this.#clock.after(LOOK_MS, () => this.#look());
   }
 
   stop(): void {
@@ -107,10 +117,9 @@ export class UnacknowledgedWatch {
     this.#cancel?.();
   }
 
-  async #look(): Promise<void> {
-    const state = await this.#read();
-    if (this.#stopped) return;
+  #look(): void {
     this.#cancel = null;
+    const state = this.#read();
     if (state === null || state.bytes === 0) {
       this.#silentSinceMs = null;
       return;
@@ -121,8 +130,11 @@ export class UnacknowledgedWatch {
     else this.#silentSinceMs ??= nowMs;
     this.#tries = state.tries;
     const silentMs = this.#silentSinceMs === null ? 0 : nowMs - this.#silentSinceMs;
-    if (silentMs < DEAD_MS || state.tries < DEAD_TRIES) return this.wrote();
-    this.stop();
-    this.#dead(silentMs);
+    if (silentMs >= DEAD_MS && state.tries >= DEAD_TRIES) {
+      this.stop();
+      this.#dead(silentMs);
+    } else {
+      this.wrote();
+    }
   }
 }
