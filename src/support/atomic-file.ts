@@ -60,15 +60,33 @@ export async function removeLeftovers(path: string): Promise<void> {
 /**
  * Makes a folder and those above it that are missing, mode 0700, so that they survive a power cut. Made by root, they
  * belong to the owner of the folder they are made in. What exists is left as it is.
+ *
+ * Not `mkdir` with `recursive`, which hides the reason of a failure: EIO comes out as ENOENT.
  */
 export async function makeFolder(folder: string): Promise<void> {
-  const last = resolve(folder);
-  const first = await mkdir(last, { recursive: true, mode: 0o700 });
-  if (first === undefined) return;
-  const { uid, gid } = await stat(dirname(first));
-  for (let made = last; made.length >= first.length; made = dirname(made)) {
-    if (process.geteuid?.() === 0) await lchown(made, uid, gid);
-    await syncFolder(dirname(made));
+  if (await isThere(folder)) return;
+  const parent = dirname(resolve(folder));
+  await makeFolder(parent);
+  try {
+    await mkdir(folder, 0o700);
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return; // somebody else was faster
+    throw error;
+  }
+  if (process.geteuid?.() === 0) {
+    const { uid, gid } = await stat(parent);
+    await lchown(folder, uid, gid);
+  }
+  await syncFolder(parent);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return false;
+    throw error;
   }
 }
 
