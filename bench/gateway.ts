@@ -4,7 +4,8 @@
  */
 import { type Socket, createServer } from 'node:net';
 import type { Lease, Link, LocalEnd, LocalEvents } from '../src/protocol/endpoints.ts';
-import { GATEWAY_LIMITS, Mux } from '../src/protocol/mux.ts';
+import { GATEWAY_LIMITS } from '../src/protocol/limits.ts';
+import { Mux } from '../src/protocol/mux.ts';
 import { systemClock } from '../src/support/clock.ts';
 
 const [agentPort, publicPort, localPort] = process.argv.slice(2).map(Number);

@@ -1,7 +1,8 @@
-import { lstatSync, type Stats } from 'node:fs';
-import { constants, type FileHandle, lstat, mkdir, open, rename, rmdir, unlink } from 'node:fs/promises';
+import { lstatSync } from 'node:fs';
+import { constants, lstat, open, rename, rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure, systemCode } from '../support/failures.ts';
+import { folderErrorReason, prepareRunDir } from '../support/run-dir.ts';
 
 /** Exists while a tunnel is up. The name is a contract with the shell script of older firmware. */
 export const FLAG_NAME = 'tunnel_active';
@@ -12,9 +13,6 @@ export type FlagState = 'present' | 'absent';
 
 /** Others read these files, only the service writes them. */
 const FILE_MODE = 0o644;
-const FOLDER_MODE = 0o755;
-const GROUP_OR_WORLD_WRITE = 0o022;
-const WORLD_WRITE = 0o002;
 
 /**
  * Whether the flag exists. Doubt counts as present, because presence keeps pairing closed: an entry of any type (a
@@ -65,55 +63,6 @@ export async function writeSinceConnected(runDir: string, seconds: number): Prom
   });
 }
 
-/**
- * Makes sure that the run folder is a real folder, owned by this process and writable by nobody else: then no other
- * user can put a link where we write. A folder that only the group may write to (OpenRC makes them so) is tightened;
- * one that everybody could write to may hold anything already, and is refused.
- *
- * @throws Failure run-dir.unwritable
- */
-async function prepareRunDir(runDir: string): Promise<void> {
-  try {
-    const folder = await openRunDir(runDir);
-    try {
-      const stats = await folder.stat();
-      refuseUnsafe(runDir, stats);
-      if ((stats.mode & GROUP_OR_WORLD_WRITE) !== 0) await folder.chmod(stats.mode & 0o777 & ~GROUP_OR_WORLD_WRITE);
-    } finally {
-      await folder.close();
-    }
-  } catch (error) {
-    if (error instanceof Failure) throw error;
-    throw new Failure('run-dir.unwritable', `the run folder ${runDir} cannot be used: ${why(error)}`, { cause: error });
-  }
-}
-
-/** Opens the run folder itself (a link is refused), made first where it is missing: it vanishes with a tmpfs. */
-async function openRunDir(runDir: string): Promise<FileHandle> {
-  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-  try {
-    return await open(runDir, flags);
-  } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error;
-    await mkdir(runDir, { recursive: true, mode: FOLDER_MODE });
-    return open(runDir, flags);
-  }
-}
-
-function refuseUnsafe(runDir: string, stats: Stats): void {
-  const serviceUid = process.geteuid?.();
-  if (stats.uid !== serviceUid) {
-    throw new Failure(
-      'run-dir.unwritable',
-      `the run folder ${runDir} belongs to user ${stats.uid}, not to the service's user ${serviceUid}`,
-    );
-  }
-  if ((stats.mode & WORLD_WRITE) !== 0) {
-    const mode = (stats.mode & 0o7777).toString(8).padStart(4, '0');
-    throw new Failure('run-dir.unwritable', `the run folder ${runDir} has mode ${mode}: anybody may write to it`);
-  }
-}
-
 async function isRegularFile(path: string): Promise<boolean> {
   try {
     return (await lstat(path)).isFile();
@@ -149,13 +98,6 @@ async function writing(path: string, work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (error) {
-    throw new Failure('monitor.flag-unwritable', `${path} cannot be written: ${why(error)}`, { cause: error });
+    throw new Failure('monitor.flag-unwritable', `${path} cannot be written: ${folderErrorReason(error)}`, { cause: error });
   }
-}
-
-function why(error: unknown): string {
-  const code = systemCode(error);
-  if (code === 'ENOTDIR') return 'it, or a part of its path, is a link or no folder';
-  if (code === 'ENOTEMPTY') return 'it is a folder with files in it';
-  return error instanceof Error ? error.message : String(error);
 }
