@@ -8,7 +8,7 @@ import { Fifo } from './fifo.ts';
 const LINK_QUEUE_MAX_BYTES = 128 * 1024;
 /** One write to the link carries frames of several turns up to about this size: one system call for all. */
 const WRITE_BYTES = 64 * 1024;
-/** A peer that makes us owe it more control frames than this without reading any is ended (README 4.8). */
+/** A peer that makes us owe it more control frames than this without reading any is ended (README 4.6). */
 export const CONTROL_QUEUE_MAX_FRAMES = 1024;
 
 /** A stream as the sender sees it. */

@@ -22,6 +22,14 @@ const LOCAL_WRITES_MAX = 64;
 /** Empty D frames in a row that a v1 stream may carry: they cost no credit, so they have a budget (README 4.6). */
 const EMPTY_DATA_MAX_FRAMES = 1000;
 
+/** How a gateway names the results of A. */
+const OPEN_FAILURES: ReadonlyMap<number, FailureCode> = new Map([
+  [OPEN_RESULT.refused, 'target.refused'],
+  [OPEN_RESULT.timeout, 'target.timeout'],
+  [OPEN_RESULT['not-allowed'], 'target.not-allowed'],
+  [OPEN_RESULT.limit, 'stream.limit'],
+]);
+
 /** What a stream may ask of its session. */
 export interface StreamHost {
   /** Sends a frame ahead of all data. */
@@ -37,7 +45,7 @@ export interface StreamHost {
   note(code: FailureCode, sentence: string): void;
 }
 
-/** Flow control of a v1 stream (README 4.5); legacy streams have none. */
+/** Flow control of a v1 stream (README 4.9); legacy streams have none. */
 export interface StreamCredit {
   /** What we may send at first. */
   sendBytes: number;
@@ -204,12 +212,8 @@ export class Stream implements Source {
     if (!this.v1 || this.#answersOpen || this.#answered) return false;
     this.#answered = true;
     if (result === OPEN_RESULT.ok) return true;
-    const reason = codeName(OPEN_RESULT, result);
-    const code = result === OPEN_RESULT.timeout ? 'target.timeout' : 'target.refused';
-    this.#host.note(
-      result === OPEN_RESULT['not-allowed'] ? 'target.not-allowed' : code,
-      `${this.name} was not opened: ${reason}${text === '' ? '' : ` (${text})`}`,
-    );
+    const reason = `${codeName(OPEN_RESULT, result)}${text === '' ? '' : ` (${text})`}`;
+    this.#host.note(OPEN_FAILURES.get(result) ?? 'target.refused', `${this.name} was not opened: ${reason}`);
     this.peerReset();
     return true;
   }
@@ -414,7 +418,7 @@ export class Stream implements Source {
     this.#writeLocal();
   };
 
-  /** Batched at half a window (README 4.5); nothing is owed once the peer cannot send any more. */
+  /** Batched at half a window (README 4.9); nothing is owed once the peer cannot send any more. */
   #returnCredit(bytes: number): void {
     if (!this.v1 || !this.#onWire || this.#endLocal !== 'no') return;
     this.#drainedBytes += bytes;

@@ -128,7 +128,6 @@ export class PooledReader {
   }
 
   #close(): void {
-    for (const lease of this.#held.splice(0)) lease.release();
     if (this.#next !== null) this.#pool.give(this.#next);
     this.#next = null;
   }

@@ -39,14 +39,14 @@ export async function shakeHands(link: SocketLink, identity: Identity, options: 
   const abort = () => reject(signal.reason as Error);
   signal.addEventListener('abort', abort);
   const cancelDeadline = clock.after(timeoutMs, () => reject(silent(receivedBytes, timeoutMs)));
-  link.events = {
+  link.listen({
     drained: () => {},
     wrote: () => {},
     ended: (error) => {
       const reply = reader.closed();
-      reject(reply?.kind === 'accepted' || reply === null ? closed(error) : refused(reply));
+      reject(reply === null || reply.kind === 'accepted' ? closed(error) : refused(reply));
     },
-  };
+  });
   link.deliverTo(({ bytes }) => {
     receivedBytes += bytes.length;
     const answer = reader.push(bytes);

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Lease, Link } from '../protocol/endpoints.ts';
+import type { PooledReader } from './buffer-pool.ts';
 import type { Dialled } from './dialer.ts';
 
 export interface LinkEvents {
@@ -11,36 +12,48 @@ export interface LinkEvents {
   ended(error: Error | null): void;
 }
 
+const NOBODY: LinkEvents = { drained() {}, wrote() {}, ended() {} };
+
 /** The connection to the proxy, after the dialer. What arrives is held until somebody asks with `deliverTo`. */
 export class SocketLink implements Link {
-  /** Who listens; changed when the handshake gives the connection to the session. */
-  events: LinkEvents;
   readonly #socket: Socket;
-  readonly #dialled: Dialled;
+  readonly #reader: PooledReader;
+  #events = NOBODY;
+  #closed = false;
   #error: Error | null = null;
 
-  constructor(dialled: Dialled, events: LinkEvents) {
-    this.#dialled = dialled;
-    this.#socket = dialled.socket;
-    this.events = events;
-    this.#socket.on('error', (error) => {
+  constructor({ socket, reader }: Dialled) {
+    this.#socket = socket;
+    this.#reader = reader;
+    socket.on('error', (error) => {
       this.#error ??= error;
     });
     // The protocol knows no half-closed link: after the peer's end nobody takes what we would still write.
-    this.#socket.once('end', () => this.destroy());
-    this.#socket.once('close', () => this.events.ended(this.#error));
+    socket.once('end', () => this.destroy());
+    socket.once('close', () => {
+      this.#closed = true;
+      this.#events.ended(this.#error);
+    });
+  }
+
+  /** Changes who listens, as when the handshake is over. An end that came in between is told again. */
+  listen(events: LinkEvents): void {
+    this.#events = events;
+    if (this.#closed) process.nextTick(() => events.ended(this.#error));
   }
 
   get socket(): Socket {
     return this.#socket;
   }
 
+  /** Gives what arrives, and what was held, to `receive`. */
   deliverTo(receive: (lease: Lease) => void): void {
-    this.#dialled.reader.deliverTo(receive);
+    this.#reader.deliverTo(receive);
   }
 
+  /** Holds what arrives again. */
   hold(): void {
-    this.#dialled.reader.hold();
+    this.#reader.hold();
   }
 
   write(chunks: readonly Uint8Array[], done?: () => void): void {
@@ -50,12 +63,12 @@ export class SocketLink implements Link {
       this.#socket.write(chunk, index === last ? () => this.#written(done) : undefined);
     });
     this.#socket.uncork();
-    this.events.wrote();
+    this.#events.wrote();
   }
 
   #written(done: (() => void) | undefined): void {
     done?.();
-    if (this.#socket.writableLength === 0 && !this.#socket.destroyed) this.events.drained();
+    if (this.#socket.writableLength === 0 && !this.#socket.destroyed) this.#events.drained();
   }
 
   get queuedBytes(): number {

@@ -3,7 +3,7 @@ import type { LocalEnd, LocalEvents, OpenLocal } from '../protocol/endpoints.ts'
 import { type Cancel, type Clock, pause } from '../support/clock.ts';
 import { systemCode } from '../support/failures.ts';
 import { type BufferPool, PooledReader } from './buffer-pool.ts';
-import { connectionOf, readUnacknowledged } from './retransmissions.ts';
+import { connectionOf, readPeerState, readTcpState } from './tcp-table.ts';
 
 /** Wire 1.6: a local connection that does not stand by then has failed. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -139,10 +139,16 @@ class SocketEnd implements LocalEnd {
     this.socket.write(bytes, () => done());
   }
 
+  /**
+   * As in `LocalEnd`. The service is on this machine, so even what it has received and not read is seen: a slow reader's
+   * kernel takes bytes in steps of many seconds. What the kernel has of a write under way is counted twice meanwhile.
+   */
   untakenBytes(): number {
     const connection = connectionOf(this.socket);
-    const inKernel = connection === null ? 0 : (readUnacknowledged(connection)?.bytes ?? 0);
-    return this.socket.writableLength + inKernel;
+    if (connection === null) return this.socket.writableLength;
+    const underWayBytes = readTcpState(connection)?.unacknowledgedBytes ?? 0;
+    const unreadBytes = readPeerState(connection)?.unreadBytes ?? 0;
+    return this.socket.writableLength + underWayBytes + unreadBytes;
   }
 
   end(): void {

@@ -6,8 +6,8 @@ export type Ending =
   | { kind: 'lost'; heldMs: number }
   /** The proxy took a newer connection with our device key in place of ours. */
   | { kind: 'replaced'; heldMs: number }
-  /** The proxy asked to come back at a time of its range. */
-  | { kind: 'going-away'; minMs: number; maxMs: number };
+  /** The proxy asked, `agoMs` ago, to come back at a time of its range; the session had lasted `heldMs`. */
+  | { kind: 'going-away'; heldMs: number; minMs: number; maxMs: number; agoMs: number };
 
 export interface ReconnectLimits {
   minMs: number;
@@ -36,7 +36,7 @@ export interface Decision {
 // Wire 1.8 gives all numbers below that have no other origin.
 
 /** A session this long counts as held. */
-const HELD_MS = 30_000;
+export const HELD_MS = 30_000;
 /** The first retry after a held session; not at once, since a proxy that restarts takes a moment to let go. */
 const FIRST_RETRY_MS = { from: 100, to: 500 };
 /** The first ceiling, in units of the minimum: a proxy that was away for a second is back within the next. */
@@ -62,12 +62,12 @@ export function nextAttempt(
   random: () => number,
 ): Decision {
   const between = (fromMs: number, toMs: number) => fromMs + random() * (toMs - fromMs);
-  if (ending.kind === 'going-away')
-    return {
-      state: { ...FRESH, troubleSinceMs: nowMs },
-      delayMs: between(ending.minMs, ending.maxMs),
-      duplicate: false,
-    };
+
+  if (ending.kind === 'going-away') {
+    const usual = nextAttempt(before, { kind: 'lost', heldMs: ending.heldMs }, limits, nowMs, random);
+    // A range that begins at once is no licence to hammer.
+    return { ...usual, delayMs: Math.max(usual.delayMs, between(ending.minMs, ending.maxMs) - ending.agoMs) };
+  }
 
   if (ending.kind === 'replaced') {
     const base = ending.heldMs < PEACE_MS ? before : FRESH;

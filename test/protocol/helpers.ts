@@ -49,10 +49,10 @@ export function parseFrames(bytes: Buffer): Frame[] {
   return frames;
 }
 
-/** One line a frame, small payloads in hex: `D 1 6869`. */
+/** One line a frame, payloads in hex, long data as its length: `D 1 6869`. */
 export function show(frames: Frame[]): string[] {
   return frames.map(({ type, id, payload }) => {
-    const text = payload.length > 40 ? `${payload.length} bytes` : payload.toString('hex');
+    const text = type === 'D' && payload.length > 40 ? `${payload.length} bytes` : payload.toString('hex');
     return `${type} ${id} ${text}`.trim();
   });
 }

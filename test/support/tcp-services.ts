@@ -40,14 +40,6 @@ export async function startService(serve: (socket: Socket) => void = () => {}): 
 
 export const startEcho = () => startService((socket) => void socket.pipe(socket));
 
-/** A port of 127.0.0.1 where nothing listens. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  const port = await listen(server);
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 /** Listens on a free port of `host` and gives it. */
 export function listen(server: Server, host = '127.0.0.1'): Promise<number> {
   return new Promise((resolve, reject) => {

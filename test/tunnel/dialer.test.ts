@@ -9,7 +9,8 @@ import { type DialOptions, dial, type ProxyAddress, parsePin } from '../../src/t
 import { makeCertificate } from '../support/certificates.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { startHangingPort } from '../support/hanging-port.ts';
-import { freePort, listen } from '../support/tcp-services.ts';
+import { freePort } from '../support/processes.ts';
+import { listen } from '../support/tcp-services.ts';
 
 const options = (more: Partial<DialOptions> = {}): DialOptions => ({
   pool: new BufferPool(),

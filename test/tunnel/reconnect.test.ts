@@ -81,10 +81,21 @@ t.test('a session that was not held does not reset the delays', async (t) => {
   t.ok((play([HELD], () => 0.9, grown)[0]?.delayMs ?? 0) < 500);
 });
 
-t.test('going away: a random time in the range that the proxy gave', async (t) => {
-  const ending: Ending = { kind: 'going-away', minMs: 20_000, maxMs: 40_000 };
+t.test('going away: a random time in the range that the proxy gave, counted from when it said so', async (t) => {
+  const ending = { kind: 'going-away', heldMs: 60_000, minMs: 20_000, maxMs: 40_000, agoMs: 0 } as const;
   t.equal(play([ending], () => 0)[0]?.delayMs, 20_000);
   t.equal(play([ending], () => 0.5)[0]?.delayMs, 30_000);
+  t.equal(play([{ ...ending, agoMs: 12_000 }], () => 0.5)[0]?.delayMs, 18_000);
+  t.equal(
+    play([{ ...ending, agoMs: 60_000 }], () => 0.5)[0]?.delayMs,
+    300,
+    'the time has passed: at once, as after any',
+  );
+});
+
+t.test('a proxy that goes away again and again, at once, is not hammered', async (t) => {
+  const ending: Ending = { kind: 'going-away', heldMs: 10, minMs: 0, maxMs: 0, agoMs: 0 };
+  t.ok(play(repeat(ending, 20), () => 0).every(({ delayMs }) => delayMs >= 1000));
 });
 
 t.test('a session that is replaced again and again backs off to the maximum as a duplicate', async (t) => {
