@@ -2,15 +2,15 @@
  * `make demo`: the whole chain on real parts, in a temporary folder and on free ports. A fresh key is paired by HTTP,
  * the paired tunnel is opened with it, and a real ssh command runs through the reverse tunnel. Nothing is left behind.
  */
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Lifecycle } from '../src/support/lifecycle.ts';
-import { endChild, freePort, run } from '../test/support/processes.ts';
+import { freePort, run } from '../test/support/processes.ts';
 import { startRawProxy } from '../test/support/raw-proxy.ts';
 import { findProgram } from '../test/support/requires.ts';
+import { startService } from '../test/support/service.ts';
 import { holdSsh, makeKey, sshOptions, startSshd } from '../test/support/sshd.ts';
 import { until } from '../test/support/until.ts';
 
@@ -41,11 +41,8 @@ async function demo(): Promise<void> {
   parts.own('the proxy', () => proxy.close());
   tick(`Meeting proxy (scripted) waits for agents on ${proxy.port}`);
 
-  const service = startService({
-    ZEROFORCE_RUN_DIR: join(folder, 'run'),
-    ZEROFORCE_STATE_DIR: join(folder, 'state'),
+  const service = await startService(folder, {
     ZEROFORCE_AUTHORIZED_KEYS_FILE: authorizedKeys,
-    ZEROFORCE_HTTP_HOST: '127.0.0.1',
     ZEROFORCE_HTTP_PORT: String(httpPort),
     ZEROFORCE_TUNNEL_PORT: String(tunnelSshd.port),
     ZEROFORCE_MONITOR_INTERVAL: '0.5',
@@ -55,9 +52,8 @@ async function demo(): Promise<void> {
     MEETING_PROXY_HOST: '127.0.0.1',
     MEETING_PROXY_PORT: String(proxy.port),
   });
-  parts.own('the service', () => endChild(service.child));
+  parts.own('the service', () => service.stop());
   const url = `http://127.0.0.1:${httpPort}/zeroforce`;
-  await until('the service to answer', () => service.isAlive() && get(`${url}/info`));
   tick(`device service answers on ${httpPort}`);
 
   await until('pairing to open', async () => (await get(`${url}/readytopair`)) === 'true');
@@ -115,24 +111,6 @@ async function hardenedConfig(authorizedKeys: string, apiPort: number): Promise<
     .replace(/^AllowUsers .*$/m, `AllowUsers ${userInfo().username}`)
     .replace(/^AuthorizedKeysFile .*$/m, `AuthorizedKeysFile ${authorizedKeys}`)
     .replaceAll(':5000', `:${apiPort}`);
-}
-
-function startService(settings: Record<string, string>): { child: ReturnType<typeof spawn>; isAlive(): true } {
-  const child = spawn(join(root, 'bin/tunnel-agent'), ['run', '--config', '/nonexistent'], {
-    env: { PATH: process.env.PATH, ...settings },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let log = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (text: string) => {
-      log += text;
-    });
-  }
-  const isAlive = () => {
-    if (child.exitCode !== null) throw new Error(`the service ended:\n${log}`);
-    return true as const;
-  };
-  return { child, isAlive };
 }
 
 async function get(url: string): Promise<string> {
