@@ -96,7 +96,8 @@ t.test('a close with nothing open ends the link at once, and opens nothing more'
   bench.mux.close();
   t.ok(bench.link.ended);
   bench.receive(frame('N', 1, u16(22)));
-  t.same(bench.sent(), ['C 1']);
+  t.equal(bench.locals.length, 0);
+  t.same(bench.sent(), [], 'and nothing is written behind the end');
   bench.mux.linkEnded(null);
   t.same(bench.ends, [null]);
   t.same(bench.leftovers(), NOTHING_LEFT);
@@ -131,6 +132,30 @@ t.test('G: what is open is finished, new opens are served, then the link ends', 
   t.ok(bench.link.ended);
   bench.mux.linkEnded(null);
   t.match(bench.ends, [{ code: 'session.going-away', message: 'the peer is going away: shutdown' }]);
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
+t.test('while a close waits for its data, N is refused', async (t) => {
+  const bench = new Bench({ v1: true });
+  bench.receive(frame('N', 1, OPEN));
+  bench.serve(bench.local, Buffer.alloc(200_000));
+  bench.mux.close();
+  bench.receive(frame('N', 2, OPEN), frame('N', 3, u16(22)));
+  t.equal(bench.locals.length, 1);
+  const answers = bench.sent().filter((line) => !line.startsWith('D'));
+  t.match(answers, [/^X/, `A 2 0004${text('the session is ending')}`, 'C 3', 'C 1']);
+  t.ok(bench.link.ended);
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
+t.test('G with the last stream ended by its service: C is written before the link ends', async (t) => {
+  const bench = new Bench({ v1: true });
+  bench.receive(frame('N', 1, OPEN), frame('G', 0, Buffer.concat([u16(0), u16(0)])));
+  bench.link.sent();
+  bench.local.events.closed(null);
+  t.notOk(bench.link.ended);
+  t.same(bench.sent(), ['C 1']);
+  t.ok(bench.link.ended);
   t.same(bench.leftovers(), NOTHING_LEFT);
 });
 

@@ -217,12 +217,14 @@ t.test('opens and closes without end cannot pile up connections to services that
 t.test('a service that sends faster than the link takes is not read from meanwhile', async (t) => {
   const bench = new Bench({ v1: false });
   bench.receive(frame('N', 1, SSH));
-  bench.serve(bench.local, Buffer.alloc(200_000));
-  t.notOk(bench.local.paused);
-  bench.serve(bench.local, Buffer.alloc(100_000));
-  t.ok(bench.local.paused);
-  bench.link.takeAll();
-  t.notOk(bench.local.paused);
+  for (let round = 0; round < 3; round += 1) {
+    bench.serve(bench.local, Buffer.alloc(200_000));
+    t.notOk(bench.local.paused);
+    bench.serve(bench.local, Buffer.alloc(100_000));
+    t.ok(bench.local.paused);
+    bench.link.takeAll();
+    t.notOk(bench.local.paused);
+  }
   t.same(bench.leftovers(), NOTHING_LEFT);
 });
 
@@ -354,6 +356,18 @@ t.test('all streams together over the session limit: the stalled ones go, readin
   );
   first?.takeAll();
   t.equal(first?.bytes.length, 350_000);
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
+t.test('what waited for services that are gone no longer counts', async (t) => {
+  const bench = new Bench({ v1: false, limits: SMALL });
+  for (let id = 1; id <= 20; id += 1) {
+    bench.receive(frame('N', id, SSH), ...Array.from({ length: 8 }, () => frame('D', id, CHUNK)));
+    bench.local.events.closed(new Error('ECONNRESET'));
+    bench.local.takeAll();
+  }
+  t.ok(bench.mux.stats().reading);
+  t.same(bench.ends, []);
   t.same(bench.leftovers(), NOTHING_LEFT);
 });
 

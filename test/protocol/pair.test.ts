@@ -389,7 +389,7 @@ for (const v1 of [true, false]) {
     `property: two ends in memory, ${v1 ? 'v1' : 'legacy'}: every stream gets its own bytes, all is given back`,
     async (t) => {
       fc.assert(
-        fc.property(fc.array(action, { maxLength: 120 }), (steps) => check(v1, steps)),
+        fc.property(fc.array(action, { minLength: 10, maxLength: 200, size: 'max' }), (steps) => check(v1, steps)),
         { numRuns: 150 },
       );
       t.pass();
