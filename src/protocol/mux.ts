@@ -173,7 +173,7 @@ export class Mux {
     this.#linkEnded = true;
     if (this.#over) return;
     if (this.#goingAway !== null || this.#ending) {
-      this.#finish(this.#goingAway, error === null);
+      this.#finish(this.#goingAway, error === null || this.#ending);
       return;
     }
     const inside = this.#decoder.insideFrame ? ' in the middle of a frame' : '';
@@ -413,6 +413,7 @@ export class Mux {
     released: (stream: Stream) => {
       this.#streams.delete(stream.id);
       this.#closing.add(stream);
+      // The frame that released it may be collected but not yet written: the link is ended from `drained`.
       this.#backlog.linger(stream);
     },
     over: (stream: Stream) => {

@@ -77,6 +77,17 @@ t.test('trap: our own close loses no data: what services sent goes first, then C
   }
 });
 
+t.test('a peer that resets the link as we close it does not take from services what came for them', async (t) => {
+  const bench = new Bench({ v1: false });
+  bench.receive(frame('N', 1, u16(22)), frame('D', 1, 'in'));
+  bench.mux.close();
+  bench.mux.linkEnded(new Error('read ECONNRESET'));
+  t.same(bench.ends, [null]);
+  bench.local.takeAll();
+  t.equal(bench.local.bytes.toString(), 'in');
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
 t.test('our own close is bounded: a peer that takes nothing does not hold it', async (t) => {
   const bench = new Bench({ v1: false });
   bench.receive(frame('N', 1, u16(22)));
@@ -175,6 +186,20 @@ t.test('G and then the end of the link: the reason is that of G', async (t) => {
   bench.receive(frame('N', 1, OPEN), frame('G', 0, Buffer.concat([u16(0), u16(0), Buffer.from('session_replaced')])));
   bench.mux.linkEnded(new Error('read ECONNRESET'));
   t.match(bench.ends, [{ code: 'session.going-away', message: /session_replaced/ }]);
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
+t.test('the owner may close from within an event', async (t) => {
+  const bench = new Bench({ v1: true });
+  bench.link.sent();
+  bench.goingAway.push = () => {
+    bench.mux.close();
+    return 0;
+  };
+  bench.receive(frame('N', 1, OPEN), frame('G', 0, Buffer.concat([u16(0), u16(0)])), frame('N', 2, OPEN));
+  t.match(bench.sent(), ['C 1', /^A 2 0004/].reverse());
+  bench.mux.linkEnded(null);
+  t.same(bench.ends, [null], 'our own close counts');
   t.same(bench.leftovers(), NOTHING_LEFT);
 });
 

@@ -152,6 +152,16 @@ t.test('C of the peer while our C is under way, or after it: tolerated', async (
   t.same(bench.leftovers(), NOTHING_LEFT);
 });
 
+t.test('C of the peer, then the connection to the service fails: nothing is left and nothing is sent', async (t) => {
+  const bench = new Bench({ v1: false });
+  bench.receive(frame('N', 1, SSH), frame('D', 1, 'x'), frame('C', 1));
+  bench.local.events.failed('refused', 'ECONNREFUSED');
+  t.same(bench.sent(), []);
+  t.equal(bench.mux.stats().closing, 0);
+  t.equal(bench.clock.pending, 0);
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
 t.test('after C a service that neither takes its bytes nor closes is cut off', async (t) => {
   const bench = new Bench({ v1: false });
   bench.receive(frame('N', 1, SSH), frame('D', 1, 'a'), frame('D', 1, 'b'), frame('C', 1));

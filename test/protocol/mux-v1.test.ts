@@ -372,6 +372,10 @@ t.test('after 10 s of silence one ping, and 15 s later the peer is dead', async 
   t.same(bench.sent(), []);
   bench.clock.advance(1);
   t.same(bench.sent(), ['P 0 0000000000000001']);
+  bench.receive(frame('p', 0, hex('0000000000000001')));
+  t.same(bench.sent(), [], 'an answer has no answer');
+  bench.clock.advance(10_000);
+  t.same(bench.sent(), ['P 0 0000000000000002']);
   bench.clock.advance(14_999);
   t.same(bench.sent(), [], 'one outstanding');
   t.same(bench.ends, []);
