@@ -106,7 +106,8 @@ t.test('a sender that never ends is cut off', async (t) => {
 });
 
 t.test('a body that ends early changes nothing, and the next client is served', async (t) => {
-  const { port, pairing, form } = await startPairingApp(t);
+  const clock = new FakeClock();
+  const { port, pairing, form } = await startPairingApp(t, { clock });
   for (const headers of [
     'Content-Length: 5000\r\n',
     'Transfer-Encoding: chunked\r\n',
@@ -120,6 +121,7 @@ t.test('a body that ends early changes nothing, and the next client is served', 
     await closed(socket);
   }
   t.same(pairing.keys, []);
+  t.equal(clock.pending, 0, 'nobody waits for the senders that have gone');
   t.equal((await form(line)).status, 200);
 });
 
