@@ -411,8 +411,8 @@ export class Mux {
     released: (stream: Stream) => {
       this.#streams.delete(stream.id);
       this.#closing.add(stream);
+      // The frame that released it may be collected but not yet written: the link is ended from `drained`.
       this.#backlog.linger(stream);
-      this.#endLinkWhenDone();
     },
     over: (stream: Stream) => {
       this.#closing.delete(stream);

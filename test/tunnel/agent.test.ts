@@ -255,7 +255,7 @@ t.test('stop, in every state', async (t) => {
 
 t.test('the process can end after a stop: no socket, timer or listener is left', async (t) => {
   const before = process.getActiveResourcesInfo().filter((kind) => /TCP|Timeout/.test(kind)).length;
-  const server = createServer((socket: Socket) => void socket.on('error', () => {}).end('{"status":"ok"}\n'));
+  const server = createServer((socket: Socket) => void socket.on('error', () => {}).resume().end('{"status":"ok"}\n'));
   const port = await listen(server);
   const { agent, until } = startAgent(t, port);
   await until(({ sessions }) => sessions > 1);
