@@ -81,7 +81,8 @@ async function demo(): Promise<void> {
     `${tunnelSshd.user}@127.0.0.1`,
   ]);
   parts.own('the paired tunnel', () => pairedTunnel.stop());
-  const version = (JSON.parse(await get(`http://127.0.0.1:${localPort}/zeroforce/info`)) as { version: string }).version;
+  const version = (JSON.parse(await get(`http://127.0.0.1:${localPort}/zeroforce/info`)) as { version: string })
+    .version;
   tick(`paired tunnel stands with the new key; through it the device says: version ${version}`);
 
   await until('netstat to see it', () => existsSync(join(folder, 'run', 'tunnel_active')));
