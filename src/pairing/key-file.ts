@@ -47,6 +47,7 @@ export class KeyFile {
     const text = await this.#read();
     for (const line of text.split('\n')) {
       const words = line.replaceAll('\t', ' ').trim();
+      if (words.startsWith('#')) continue;
       const key = validKey(words) ?? validKey(afterOptions(words));
       if (key !== null) return key;
     }

@@ -51,6 +51,13 @@ t.test('the key file survives whatever happens at any system call', requires('ro
       const renamed = calls.findIndex((call) => call.name.startsWith('rename'));
       t.ok(renamed > 10 && renamed < calls.length - 5, `${calls.length} calls, the rename is number ${renamed}`);
 
+      const steps = calls.map((call) => call.name.replace(/at2?$/, ''));
+      t.match(
+        steps.filter((step) => /^(write|fsync|link|rename)$/.test(step)).join(' '),
+        /write fsync link rename fsync$/,
+        'the file is on the disk before it has the name, and the name before success is told',
+      );
+
       t.test('killed on entry to each call: the old key up to the rename, the new one after it', async (t) => {
         await inLanes(calls, async (call, replacer, at) => {
           const run = await runWith(scene, replacer, inject(`${call.name}:signal=KILL:when=${call.ordinal}`));
@@ -77,11 +84,12 @@ t.test('the key file survives whatever happens at any system call', requires('ro
       t.test('a disk that dies at each call and answers EIO from then on', async (t) => {
         // Without `write`, which also wakes the main thread.
         const failing = calls.filter((call) => call.name !== 'write');
-        const names = [...new Set(failing.map((call) => call.name))].join(',');
         await inLanes(failing, async (call, replacer, at) => {
-          const run = await runWith(scene, replacer, inject(`${names}:error=EIO:when=${at + 1}+`));
-          checkOutcome(t, scene, run, `dead from ${call.text}`, 'EIO');
-          await checkNextReplacement(t, run, `dead from ${call.text}`);
+          const run = await runWith(scene, replacer, failFrom(failing, at));
+          const label = `dead from ${call.text}`;
+          checkOutcome(t, scene, run, label, 'EIO');
+          if (calls.indexOf(call) <= renamed) t.match(run.outcome, { ok: false }, `${label}: it cannot succeed`);
+          await checkNextReplacement(t, run, label);
         });
       });
 
@@ -129,6 +137,15 @@ async function runWith(scene: Scene, replacer: TracedReplacer, straceOptions: re
 
 function inject(expression: string): string[] {
   return ['-o', '/dev/null', '-e', `inject=${expression}`];
+}
+
+/** EIO for the call at this index and for all after it; strace counts the calls of each name apart. */
+function failFrom(calls: readonly SystemCall[], at: number): string[] {
+  const names = new Set(calls.map((call) => call.name));
+  return [...names].flatMap((name) => {
+    const before = calls.slice(0, at).filter((call) => call.name === name).length;
+    return inject(`${name}:error=EIO:when=${before + 1}+`);
+  });
 }
 
 async function callsOfReplacement(t: Test, scene: Scene): Promise<SystemCall[]> {

@@ -8,7 +8,7 @@ export interface SystemCall {
   name: string;
   /** Which of the calls of this name it is, counted from 1, as strace's `when=` counts. */
   ordinal: number;
-  /** As strace prints it. */
+  /** As strace prints it, the folder written DIR, cut to a readable length. */
   text: string;
 }
 
@@ -62,7 +62,7 @@ export function callsOf(traceFile: string, folder: string): SystemCall[] {
     counts.set(name, ordinal);
     const wakesThread = name === 'write' && text.includes('"\\1\\0\\0\\0\\0\\0\\0\\0"');
     const isOfFiles = !/^(futex|mmap|munmap|mprotect|madvise|brk|rt_sig\w+|exit)$/.test(name);
-    if (isOfFiles && !wakesThread) calls.push({ name, ordinal, text });
+    if (isOfFiles && !wakesThread) calls.push({ name, ordinal, text: text.replaceAll(folder, 'DIR').slice(0, 80) });
   }
   return calls;
 }
