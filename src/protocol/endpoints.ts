@@ -17,7 +17,8 @@ export interface Lease {
 export interface Link {
   /**
    * Queues the chunks, in order, as one write. `done` runs exactly once, when the kernel has taken them or the link
-   * has gone. Never throws and never calls back into the session synchronously, `done` included.
+   * has gone; the `done`s run in the order of the writes. Never throws and never calls back into the session
+   * synchronously, `done` included.
    */
   write(chunks: readonly Uint8Array[], done?: () => void): void;
   /** Bytes accepted by `write` that the kernel has not taken yet. `Mux.drained` is called when it falls to 0. */
@@ -35,12 +36,18 @@ export interface Link {
 export interface LocalEnd {
   /** Queues bytes towards the service; before the connection stands they wait. `done` as for `Link.write`. */
   write(bytes: Uint8Array, done: () => void): void;
+  /**
+   * Bytes given to `write` that the service has not taken yet, the kernel's send queue included where the platform
+   * tells it (Linux: tx_queue in /proc/net/tcp). Asked at most twice a second, and only of a connection that is in
+   * arrears: it tells a slow service from a stalled one. Where it is absent, a finished write is the only sign of life.
+   */
+  untakenBytes?(): number;
   /** Half-close towards the service, after what is queued. */
   end(): void;
   /** Stops and starts reading from the service. */
   pause(): void;
   resume(): void;
-  /** Closes both directions at once and drops what is queued; no event follows. */
+  /** Closes both directions at once and drops what is queued; no event follows, but every `done` still runs. */
   destroy(): void;
 }
 

@@ -5,10 +5,20 @@
 export const FAILURES = {
   'config.invalid': 'Correct the settings listed, then run: tunnel-agent config check',
   'config.unreadable': 'Make the configuration file readable by the service, then run: tunnel-agent config check',
+  'config.exists': 'Choose another file with --config, or replace this one with --force',
+  'config.unwritable': 'Check that the folder exists, is writable and has free space',
+  'config.last-good': 'Correct the configuration file, then run: tunnel-agent config check',
+  'config.exposed': 'Let nobody but the service read and write the file: chmod 600 FILE',
+  'config.deployed-broken':
+    'Correct or remove that file, or write a configuration of our own: tunnel-agent config init',
+  'config.unknown-variable': 'Correct or remove the variable; docs/options.md lists the names',
+  'identity.missing':
+    'Set MEETING_DEVICE_KEY, MEETING_TOKEN or MEETING_TOKEN_FILE, and MEETING_PROXY_HOST if the device is to have a tunnel',
   'state.unwritable': 'Check that the state folder exists, is writable and has free space: df -h; ls -ld DIR',
   'run-dir.unwritable': 'Check that the run folder is a folder owned by the service and not world-writable: ls -ld DIR',
   'instance.running': 'Stop the other instance first, or look at it: tunnel-agent status',
   'service.not-running': 'Start the service, then try again',
+  'service.not-permitted': 'Run the command as root, or as the user of the service',
   'monitor.netstat-missing': 'Install netstat (BusyBox with netstat, or the net-tools package)',
   'monitor.netstat-failed': 'Run it by hand and read what it says: netstat -tn',
   'monitor.netstat-timeout':
@@ -30,8 +40,10 @@ export const FAILURES = {
   'proxy.tls-untrusted': 'Check MEETING_PROXY_CA, the host name in the certificate, and the clock of this device',
   'proxy.tls-pin':
     'Check who answers at the proxy address; when its key was changed on purpose, set the new MEETING_PROXY_PIN',
+  'proxy.tls-off': 'Set MEETING_PROXY_TLS=1, or remove MEETING_PROXY_CA and MEETING_PROXY_PIN',
   'proxy.tls-not-spoken': 'The proxy speaks plain TCP on this port: set MEETING_PROXY_TLS=0, or use its TLS port',
   'proxy.tls-required': 'The proxy speaks TLS on this port: set MEETING_PROXY_TLS=1, or use its plain port',
+  'proxy.tls-failed': 'Compare the TLS versions and settings of the proxy with those of this device',
   'proxy.handshake-closed':
     'The proxy closed without a word: check MEETING_DEVICE_KEY and the token, and that the device is authorised',
   'proxy.handshake-silent': 'The proxy accepts connections but does not answer: check the port, then the proxy itself',
@@ -43,6 +55,9 @@ export const FAILURES = {
     'The proxy stopped answering; the agent reconnects by itself. When it repeats, check the network',
   'session.protocol-error': 'The proxy broke the protocol: note the sentence and report it to its operator',
   'session.going-away': 'The proxy is being restarted; the agent comes back when it was told to',
+  'stream.limit':
+    'Close connections through the tunnel that are no longer needed; when it repeats, look who opens them',
+  'stream.reset': 'One connection through the tunnel was cut, the others go on; when it repeats, report the sentence',
   'identity.duplicate': 'Another device uses the same device key: give each device its own (was a card cloned?)',
   'target.not-allowed': 'Add the port to ZEROFORCE_SERVICES when it is meant to be reachable',
   'target.refused': 'Nothing listens on that local port: start the service, or correct ZEROFORCE_SERVICES',

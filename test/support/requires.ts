@@ -10,7 +10,7 @@ export function requires(...needs: string[]): { skip: string | false } {
   const missing = needs.filter((need) => !has(need));
   if (missing.length === 0) return { skip: false };
   const reason = `needs ${missing.join(', ')}`;
-  if (process.env['ZEROFORCE_NO_SKIP'] === '1') throw new Error(`a skip is a failure here: ${reason}`);
+  if (process.env.ZEROFORCE_NO_SKIP === '1') throw new Error(`a skip is a failure here: ${reason}`);
   return { skip: reason };
 }
 
@@ -33,7 +33,7 @@ function succeeds(program: string, args: string[]): boolean {
 /** The path of a program, looked for in PATH and in the folders of system programs. */
 export function findProgram(name: string): string | null {
   const folders = [
-    ...(process.env['PATH'] ?? '').split(delimiter),
+    ...(process.env.PATH ?? '').split(delimiter),
     '/usr/local/sbin',
     '/usr/sbin',
     '/sbin',

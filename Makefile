@@ -1,0 +1,50 @@
+# `make help` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+BIN := node_modules/.bin
+
+# `make run` is for a developer's machine: it stays in this folder and never touches the keys of the person who runs it.
+DEV := $(CURDIR)/.dev
+TESTS := $(patsubst %.ts,build/%.js,$(shell find test -name '*.test.ts'))
+
+.PHONY: help setup build check format test demo run bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: node_modules/.package-lock.json ## install what the machine lacks: system programs and node_modules
+	@scripts/setup.sh
+
+node_modules/.package-lock.json: package-lock.json package.json
+	@command -v npm >/dev/null || { echo 'setup: npm is needed, it comes with Node' >&2; exit 1; }
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+build: node_modules/.package-lock.json ## compile; makes bin/tunnel-agent runnable
+	@$(BIN)/tsc -p .
+
+check: build ## types, format and lint
+	@$(BIN)/biome check --error-on-warnings .
+	@$(BIN)/eslint .
+
+format: node_modules/.package-lock.json ## put every file into the house format
+	@$(BIN)/biome check --write .
+
+test: setup check ## set everything up, check and test everything
+	@$(BIN)/tap --reporter=./build/scripts/tap-reporter.js $(TESTS)
+
+demo: setup build ## pair a key and reach a real sshd through the tunnel, step by step
+	@node build/scripts/demo.js
+
+run: build ## start the service in the foreground, everything below .dev/
+	@mkdir -p $(DEV)
+	ZEROFORCE_RUN_DIR=$${ZEROFORCE_RUN_DIR:-$(DEV)/run} \
+	ZEROFORCE_STATE_DIR=$${ZEROFORCE_STATE_DIR:-$(DEV)/state} \
+	ZEROFORCE_AUTHORIZED_KEYS_FILE=$${ZEROFORCE_AUTHORIZED_KEYS_FILE:-$(DEV)/ssh/authorized_keys} \
+	bin/tunnel-agent run
+
+bench: setup build ## measure against plain relays; prints the table of docs/performance.md
+	@node build/bench/run.js
+
+clean: ## remove what was built
+	rm -rf build dist .tap .dev

@@ -1,0 +1,47 @@
+#!/bin/sh
+# Gets this machine ready for `make test` and `make demo`: checks Node, and the programs of the system that the tests
+# and the demo use. What is missing is installed with apt-get when root on Debian, and named in one line elsewhere.
+set -eu
+
+node_is_new_enough() {
+  node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)'
+}
+
+if ! command -v node >/dev/null || ! node_is_new_enough; then
+  echo "setup: Node 20.19 or later is needed (found: $(node --version 2>/dev/null || echo none))" >&2
+  exit 1
+fi
+
+PATH="$PATH:/usr/sbin:/sbin"
+missing=''
+need() { # program, Debian package
+  command -v "$1" >/dev/null || missing="$missing $2"
+}
+need sshd openssh-server
+need ssh openssh-client
+need ssh-keygen openssh-client
+need netstat net-tools
+need busybox busybox
+need strace strace
+need ip iproute2
+need nft nftables
+need openssl openssl
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  echo "setup: missing here, so what needs it is left out; install with your package manager:$missing" >&2
+  exit 0
+fi
+
+echo "setup: installing$missing"
+# openssh-server would start a daemon on port 22: this machine only lends the program.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+  trap 'rm -f "$policy"' EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 # a list of package names
+apt-get install -y -qq --no-install-recommends $missing >/dev/null

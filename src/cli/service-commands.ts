@@ -1,0 +1,64 @@
+import { loadConfig, rememberGoodConfig } from '../config/load.ts';
+import { createMonitor, Device } from '../device.ts';
+import { systemClock } from '../support/clock.ts';
+import { asFailure } from '../support/failures.ts';
+import { createLog, type Log } from '../support/log.ts';
+import { type CommonOptions, configSource, EXIT } from './common.ts';
+
+/** A stop takes well under this; where it does not, the process ends all the same. */
+const STOP_DEADLINE_MS = 15_000;
+/** Nobody else may write to what the service makes, or talk to its socket, whatever the init system had set. */
+const OWN_FILES_UMASK = 0o022;
+
+/** `run`: the whole service, until a signal. */
+export async function run(options: CommonOptions, version: string): Promise<number> {
+  process.umask(OWN_FILES_UMASK);
+  const loaded = await loadConfig(configSource(options));
+  const log = createLog(loaded.config.logLevel);
+  const signal = stopSignal(log);
+  for (const notice of loaded.notices) log.warn({ code: notice.code }, notice.sentence);
+
+  const device = new Device({ config: loaded.config, version, log });
+  await device.start();
+  await rememberGoodConfig(loaded).catch((error: unknown) => {
+    const failure = asFailure(error, 'state.unwritable');
+    log.error({ code: failure.code, remedy: failure.remedy }, failure.message);
+  });
+  await signal;
+  const problems = await device.stop();
+  for (const { name, problem } of problems) log.error({ err: problem }, `${name} did not stop cleanly`);
+  log.info('stopped');
+  return problems.length === 0 ? EXIT.ok : EXIT.failed;
+}
+
+/** `monitor`: only the flag file, for a device whose pairing is another program's. */
+export async function monitor(options: CommonOptions): Promise<number> {
+  process.umask(OWN_FILES_UMASK);
+  const { config } = await loadConfig(configSource(options));
+  const log = createLog(config.logLevel);
+  const signal = stopSignal(log);
+  const activityMonitor = createMonitor(config, { clock: systemClock, log });
+  await activityMonitor.start();
+  await signal;
+  await activityMonitor.stop();
+  return EXIT.ok;
+}
+
+/** Resolves at the first SIGTERM or SIGINT. What nobody caught ends the process with a log line: a supervisor restarts it. */
+function stopSignal(log: Log): Promise<void> {
+  const die = (error: unknown) => {
+    log.fatal({ err: error, code: 'internal.unexpected' }, 'the program met a fault of its own and ends');
+    process.exit(EXIT.failed);
+  };
+  process.on('uncaughtException', die);
+  process.on('unhandledRejection', die);
+  return new Promise((resolve) => {
+    const stop = (name: NodeJS.Signals) => {
+      log.info({ signal: name }, 'stopping');
+      setTimeout(() => die(new Error(`not stopped after ${STOP_DEADLINE_MS} ms`)), STOP_DEADLINE_MS).unref();
+      resolve();
+    };
+    process.once('SIGTERM', stop);
+    process.once('SIGINT', stop);
+  });
+}

@@ -1,0 +1,113 @@
+#!/usr/bin/env node
+import { Command, CommanderError, Option } from 'commander';
+import pkg from '../../package.json' with { type: 'json' };
+import { ConfigError } from '../config/faults.ts';
+import { CONFIG_FILE } from '../config/load.ts';
+import { Failure } from '../support/failures.ts';
+import { type CommonOptions, EXIT } from './common.ts';
+import { configCheck, configInit, configShow } from './config-commands.ts';
+import { monitor, run } from './service-commands.ts';
+import { status } from './status-command.ts';
+
+const program = new Command('tunnel-agent')
+  .description('Pairs this device once and keeps it reachable through a reverse tunnel.')
+  .version(pkg.version, '-V, --version', 'print the version')
+  .helpOption('-h, --help', 'print this help')
+  .configureHelp({ showGlobalOptions: true })
+  .addHelpText(
+    'after',
+    `
+Exit codes:
+  0   done
+  1   failed
+  2   the command line was wrong
+  78  the configuration was wrong
+
+Examples:
+  tunnel-agent config init         write a first configuration
+  tunnel-agent config check        find every fault in it
+  tunnel-agent run                 run the service in the foreground
+  tunnel-agent status              ask the running service how it is
+
+Settings: a file, overridden by the environment; tunnel-agent config show lists them all.`,
+  )
+  .exitOverride();
+
+function command(name: string, description: string, parent: Command = program): Command {
+  return parent
+    .command(name)
+    .description(description)
+    .helpOption('-h, --help', 'print this help')
+    .allowExcessArguments(false)
+    .exitOverride();
+}
+
+/** Adds the option that names the configuration file. */
+function withConfig(target: Command): Command {
+  return target.addOption(new Option('-c, --config <file>', `the configuration file (default: ${CONFIG_FILE})`));
+}
+
+withConfig(command('run', 'run the service in the foreground until SIGTERM or SIGINT'))
+  .addHelpText(
+    'after',
+    `
+Examples:
+  tunnel-agent run
+  ZEROFORCE_HTTP_PORT=5001 tunnel-agent run --config ./config.json`,
+  )
+  .action(async (options: CommonOptions) => finish(await run(options, pkg.version)));
+
+withConfig(command('monitor', 'run the tunnel monitor alone, for a device whose pairing is another program'))
+  .addHelpText('after', '\nExample:\n  ZEROFORCE_MONITOR_INTERVAL=2 tunnel-agent monitor')
+  .action(async (options: CommonOptions) => finish(await monitor(options)));
+
+withConfig(command('status', 'ask the running service how it is'))
+  .option('--json', 'print the whole status as JSON')
+  .addHelpText('after', '\nExamples:\n  tunnel-agent status\n  tunnel-agent status --json')
+  .action(async (options: CommonOptions & { json?: true }) => finish(await status(options)));
+
+const config = command('config', 'check, show or make the configuration');
+
+withConfig(command('check', 'find every fault in the file and the environment', config))
+  .addHelpText('after', '\nExample:\n  tunnel-agent config check --config ./config.json')
+  .action(async (options: CommonOptions) => finish(await configCheck(options)));
+
+withConfig(command('show', 'print every setting, its value and where it comes from; secrets are masked', config))
+  .option('--json', 'print it as JSON')
+  .addHelpText('after', '\nExamples:\n  tunnel-agent config show\n  tunnel-agent config show --json')
+  .action(async (options: CommonOptions & { json?: true }) => finish(await configShow(options)));
+
+withConfig(command('init', 'write a first configuration file, mode 0600', config))
+  .option('--force', 'replace an existing file')
+  .addHelpText('after', '\nExample:\n  tunnel-agent config init --config ./config.json')
+  .action(async (options: CommonOptions & { force?: true }) => finish(await configInit(options)));
+
+function finish(exitCode: number): void {
+  process.exitCode = exitCode;
+}
+
+/** One line for a failure, the full list for a configuration; never a stack trace. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage; // commander has printed it
+  if (error instanceof ConfigError) {
+    process.stderr.write(`${error.report()}\n`);
+    return EXIT.configuration;
+  }
+  if (error instanceof Failure) {
+    process.stderr.write(`tunnel-agent: ${error.message}\n  ${error.code}: ${error.remedy}\n`);
+    return EXIT.failed;
+  }
+  process.stderr.write(`tunnel-agent: ${error instanceof Error ? error.message : String(error)}\n`);
+  return EXIT.failed;
+}
+
+// `tunnel-agent status | head` closes the pipe early: that is no failure of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = report(error);
+}

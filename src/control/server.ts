@@ -1,0 +1,97 @@
+import { chmod, lstat, unlink } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { join } from 'node:path';
+import express from 'express';
+import { asFailure, Failure, systemCode } from '../support/failures.ts';
+import type { Log } from '../support/log.ts';
+import { CONTROL_SOCKET, requestControl } from './client.ts';
+
+export interface ControlServerOptions {
+  runDir: string;
+  /** What `GET /status` answers; must be plain JSON without secrets. */
+  status: () => Promise<unknown>;
+  log: Log;
+}
+
+/**
+ * The local entrance for the command line: HTTP over `RUN_DIR/control.sock`, for the service's own user only (0600).
+ * The socket is also the proof that no second service runs in this run folder.
+ */
+export class ControlServer {
+  readonly #options: ControlServerOptions;
+  readonly #path: string;
+  #server: Server | null = null;
+
+  constructor(options: ControlServerOptions) {
+    this.#options = options;
+    this.#path = join(options.runDir, CONTROL_SOCKET);
+  }
+
+  /**
+   * Starts to listen. A socket left behind by a crash is replaced.
+   * @throws Failure `instance.running` where a living service answers, `run-dir.unwritable` where no socket can be made
+   */
+  async start(): Promise<void> {
+    await this.#removeStale();
+    this.#server = await this.#listen();
+    await chmod(this.#path, 0o600);
+  }
+
+  /** Makes the socket where it is missing: the start failed, or the run folder was removed under the service. */
+  async heal(): Promise<void> {
+    const there = await lstat(this.#path).catch(() => null);
+    if (there?.isSocket()) return;
+    const vanished = this.#server !== null;
+    await this.stop();
+    await this.start();
+    if (vanished) this.#options.log.warn({ path: this.#path }, 'the control socket had vanished and was made again');
+  }
+
+  async stop(): Promise<void> {
+    const server = this.#server;
+    this.#server = null;
+    if (server === null) return;
+    await new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      server.closeAllConnections();
+    });
+  }
+
+  async #removeStale(): Promise<void> {
+    const there = await lstat(this.#path).catch(() => null);
+    if (there === null) return;
+    if (!there.isSocket()) {
+      throw new Failure('run-dir.unwritable', `${this.#path} is in the way: it is not a socket; remove it`);
+    }
+    const running = await requestControl(this.#options.runDir, '/status').catch((error: unknown) => {
+      if (error instanceof Failure && error.code === 'service.not-running') return null;
+      return { pid: 'unknown' };
+    });
+    if (running !== null) {
+      const { pid } = running as { pid?: unknown };
+      throw new Failure(
+        'instance.running',
+        `another tunnel-agent (process ${String(pid)}) runs with ${this.#options.runDir}`,
+      );
+    }
+    await unlink(this.#path).catch((error: unknown) => {
+      if (systemCode(error) !== 'ENOENT') throw asFailure(error, 'run-dir.unwritable');
+    });
+  }
+
+  #listen(): Promise<Server> {
+    const app = express();
+    app.disable('x-powered-by');
+    app.get('/status', async (_request, response) => {
+      response.json(await this.#options.status());
+    });
+    const server = createServer(app);
+    server.on('error', (error) => this.#options.log.error({ err: error }, 'the control socket reported an error'));
+    return new Promise((resolve, reject) => {
+      server.once('error', (error) =>
+        reject(new Failure('run-dir.unwritable', `cannot make ${this.#path}: ${error.message}`, { cause: error })),
+      );
+      server.listen(this.#path, () => resolve(server));
+    });
+  }
+}

@@ -1,0 +1,129 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { builtinModules } from 'node:module';
+import { dirname, join, relative, resolve } from 'node:path';
+import t from 'tap';
+
+/** Which rooms of src/ each room may import from; `support` is open to all. The picture is in docs/architecture.md. */
+const MAY_IMPORT: Record<string, string[]> = {
+  support: [],
+  protocol: [],
+  config: [],
+  monitor: [],
+  pairing: [],
+  control: [],
+  tunnel: ['protocol'],
+  device: ['config', 'control', 'monitor', 'pairing', 'tunnel'],
+  cli: ['config', 'control', 'monitor', 'device'],
+};
+
+/** Files that decide and do nothing: no net, no files, no timers, no wall clock, no randomness. */
+const PURE = [
+  /^protocol\//,
+  /^config\/(options|schema|types)\.ts$/,
+  /^monitor\/netstat\.ts$/,
+  /^pairing\/machine\.ts$/,
+];
+const PURE_BUILTINS = new Set(['node:buffer', 'node:util']);
+const IMPURE_WORDS = /\b(Date\.now|new Date|setTimeout|setInterval|setImmediate|Math\.random|performance\.|process\.)/;
+
+/** Each third-party package has one home. */
+const HOMES: Record<string, string[]> = {
+  chokidar: ['monitor'],
+  commander: ['cli'],
+  execa: ['monitor'],
+  express: ['pairing', 'control'],
+  multer: ['pairing'],
+  pino: ['support'],
+  'rate-limiter-flexible': ['pairing'],
+  sshpk: ['pairing'],
+  valibot: ['config'],
+};
+
+const root = resolve(import.meta.dirname, '../..');
+const src = join(root, 'src');
+const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+
+function imports(file: string): string[] {
+  const text = readFileSync(join(src, file), 'utf8');
+  return [
+    ...text.matchAll(/^\s*(?:import|export)\b[^'"]*?from\s+'([^']+)'|\bimport\(\s*'([^']+)'\s*\)|^import '([^']+)'/gm),
+  ].map((match) => match[1] ?? match[2] ?? match[3] ?? '');
+}
+
+/** `pairing/http.ts` → `pairing`, `device.ts` → `device`. */
+const room = (file: string) => file.split('/')[0]?.replace(/\.ts$/, '') ?? '';
+const target = (file: string, specifier: string) => relative(src, resolve(src, dirname(file), specifier));
+
+t.test('every room imports only from the rooms it may', async (t) => {
+  t.ok(files.length > 10, 'there is something to check');
+  for (const file of files) {
+    const allowed = MAY_IMPORT[room(file)];
+    t.ok(allowed !== undefined, `${file} stands in a known room`);
+    for (const specifier of imports(file).filter((name) => name.startsWith('.'))) {
+      const other = room(target(file, specifier));
+      if (other === '..' || other === room(file) || other === 'support') continue; // '..' is package.json
+      t.ok(allowed?.includes(other), `${file} may import ${specifier}`);
+    }
+  }
+});
+
+t.test('no file imports itself through others', async (t) => {
+  const graph = new Map(
+    files.map((file) => [
+      file,
+      imports(file)
+        .filter((name) => name.startsWith('.'))
+        .map((name) => target(file, name)),
+    ]),
+  );
+  const done = new Set<string>();
+  const visit = (file: string, path: string[]): void => {
+    if (path.includes(file)) {
+      t.fail(`a cycle: ${[...path.slice(path.indexOf(file)), file].join(' → ')}`);
+      return;
+    }
+    if (done.has(file)) return;
+    for (const next of graph.get(file) ?? []) visit(next, [...path, file]);
+    done.add(file);
+  };
+  for (const file of files) visit(file, []);
+  t.ok(done.size >= files.length, 'every file was visited');
+});
+
+t.test('the pure files touch neither the machine nor the time', async (t) => {
+  const pure = files.filter((file) => PURE.some((pattern) => pattern.test(file)));
+  t.ok(pure.length > 5, 'there is something to check');
+  for (const file of pure) {
+    for (const specifier of imports(file).filter((name) => builtinModules.includes(name.replace(/^node:/, '')))) {
+      t.ok(PURE_BUILTINS.has(specifier), `${file} may import ${specifier}`);
+    }
+    const code = readFileSync(join(src, file), 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');
+    t.notMatch(code, IMPURE_WORDS, `${file} is pure`);
+  }
+});
+
+t.test('every third-party package is declared, has one home, and a reason in docs/dependencies.md', async (t) => {
+  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    dependencies: Record<string, string>;
+    devDependencies: Record<string, string>;
+  };
+  const reasons = readFileSync(join(root, 'docs/dependencies.md'), 'utf8');
+  const used = new Set<string>();
+  for (const file of files) {
+    for (const specifier of imports(file).filter((name) => !name.startsWith('.') && !name.startsWith('node:'))) {
+      used.add(specifier);
+      t.ok(HOMES[specifier]?.includes(room(file)), `${file} is a home of ${specifier}`);
+    }
+  }
+  t.strictSame([...used].sort(), Object.keys(manifest.dependencies).sort(), 'what is declared is used');
+  for (const [name, version] of Object.entries({ ...manifest.dependencies, ...manifest.devDependencies })) {
+    t.match(version, /^\d+\.\d+\.\d+$/, `${name} is pinned`);
+    t.ok(reasons.includes(`\`${name}\``), `${name} has a reason`);
+  }
+});
+
+t.test('only the command line reads argv, the environment or ends the process', async (t) => {
+  for (const file of files.filter((name) => room(name) !== 'cli')) {
+    t.notMatch(readFileSync(join(src, file), 'utf8'), /process\.(argv|exit\b|env)/, file);
+  }
+});
