@@ -73,6 +73,15 @@ t.test('the refusal comes at once: before the pairing check nothing of the body 
   socket.destroy();
 });
 
+t.test('a body that states itself too large is refused before any of it is sent', async (t) => {
+  const { port } = await startPairingApp(t);
+  const socket = connect(port, '127.0.0.1');
+  socket.write(post(`${FORM}Content-Length: 16385\r\n`));
+  const [answer] = await once(socket.setEncoding('utf8'), 'data');
+  t.match(answer, /^HTTP\/1\.1 413 /);
+  socket.destroy();
+});
+
 t.test('a sender that never ends is cut off', async (t) => {
   const clock = new FakeClock();
   const { port, pairing } = await startPairingApp(t, { clock });
