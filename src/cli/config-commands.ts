@@ -1,14 +1,14 @@
 import { lstat, mkdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { loadConfig } from '../config/load.ts';
-import { initialConfig, renderConfig, showConfig } from '../config/render.ts';
+import { CONFIG_FILE, loadConfig } from '../config/load.ts';
+import { configText, initialConfig, showConfig } from '../config/render.ts';
 import { replaceFile } from '../support/atomic-file.ts';
 import { Failure } from '../support/failures.ts';
-import { type CommonOptions, EXIT } from './common.ts';
+import { type CommonOptions, configSource, EXIT } from './common.ts';
 
 /** `config check`: strict, so a broken file is never hidden behind the last good one. */
 export async function configCheck(options: CommonOptions): Promise<number> {
-  const loaded = await loadConfig({ env: process.env, configFile: options.config, strict: true });
+  const loaded = await loadConfig({ ...configSource(options), strict: true });
   for (const notice of loaded.notices) process.stdout.write(`note: ${notice.sentence}\n`);
   process.stdout.write(`The configuration is valid (${loaded.origin}).\n`);
   return EXIT.ok;
@@ -16,14 +16,15 @@ export async function configCheck(options: CommonOptions): Promise<number> {
 
 /** `config show`: what the service would run with now. */
 export async function configShow(options: CommonOptions & { json?: true }): Promise<number> {
-  const loaded = await loadConfig({ env: process.env, configFile: options.config });
-  process.stdout.write(options.json ? `${JSON.stringify(showConfig(loaded), null, 2)}\n` : renderConfig(loaded));
+  const loaded = await loadConfig(configSource(options));
+  const shown = showConfig(loaded);
+  process.stdout.write(options.json ? `${JSON.stringify(shown, null, 2)}\n` : configText(shown));
   return EXIT.ok;
 }
 
 /** `config init`: never replaces a file unless told to; 0600, because a token will stand in it. */
 export async function configInit(options: CommonOptions & { force?: true }): Promise<number> {
-  const path = resolve(options.config);
+  const path = resolve(options.config ?? CONFIG_FILE);
   if (!options.force && (await lstat(path).catch(() => null)) !== null) {
     throw new Failure('config.exists', `${path} exists already and was left as it is`);
   }

@@ -1,23 +1,24 @@
 import { loadConfig, rememberGoodConfig } from '../config/load.ts';
-import { createDevice } from '../device.ts';
-import { ActivityMonitor } from '../monitor/activity-monitor.ts';
+import { createMonitor, Device } from '../device.ts';
 import { systemClock } from '../support/clock.ts';
 import { asFailure } from '../support/failures.ts';
 import { createLog, type Log } from '../support/log.ts';
-import { type CommonOptions, EXIT } from './common.ts';
+import { type CommonOptions, configSource, EXIT } from './common.ts';
 
 /** A stop takes well under this; where it does not, the process ends all the same. */
 const STOP_DEADLINE_MS = 15_000;
+/** Nobody else may write to what the service makes, or talk to its socket, whatever the init system had set. */
+const OWN_FILES_UMASK = 0o022;
 
 /** `run`: the whole service, until a signal. */
 export async function run(options: CommonOptions, version: string): Promise<number> {
-  process.umask(0o077); // what the service makes is its own unless it says otherwise
-  const loaded = await loadConfig({ env: process.env, configFile: options.config });
+  process.umask(OWN_FILES_UMASK);
+  const loaded = await loadConfig(configSource(options));
   const log = createLog(loaded.config.logLevel);
   const signal = stopSignal(log);
   for (const notice of loaded.notices) log.warn({ code: notice.code }, notice.sentence);
 
-  const device = createDevice({ config: loaded.config, version, log });
+  const device = new Device({ config: loaded.config, version, log });
   await device.start();
   await rememberGoodConfig(loaded).catch((error: unknown) => {
     const failure = asFailure(error, 'state.unwritable');
@@ -32,18 +33,11 @@ export async function run(options: CommonOptions, version: string): Promise<numb
 
 /** `monitor`: only the flag file, for a device whose pairing is another program's. */
 export async function monitor(options: CommonOptions): Promise<number> {
-  process.umask(0o077);
-  const { config } = await loadConfig({ env: process.env, configFile: options.config });
+  process.umask(OWN_FILES_UMASK);
+  const { config } = await loadConfig(configSource(options));
   const log = createLog(config.logLevel);
   const signal = stopSignal(log);
-  const activityMonitor = new ActivityMonitor({
-    ...config.monitor,
-    tunnelPort: config.tunnelPort,
-    runDir: config.runDir,
-    clock: systemClock,
-    log,
-    onObservation: () => undefined,
-  });
+  const activityMonitor = createMonitor(config, { clock: systemClock, log });
   await activityMonitor.start();
   await signal;
   await activityMonitor.stop();

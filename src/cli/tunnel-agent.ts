@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 import { Command, CommanderError, Option } from 'commander';
 import pkg from '../../package.json' with { type: 'json' };
-import { ConfigError } from '../config/load.ts';
+import { ConfigError } from '../config/faults.ts';
+import { CONFIG_FILE } from '../config/load.ts';
 import { Failure } from '../support/failures.ts';
-import { type CommonOptions, DEFAULT_CONFIG_FILE, EXIT } from './common.ts';
+import { type CommonOptions, EXIT } from './common.ts';
 import { configCheck, configInit, configShow } from './config-commands.ts';
 import { monitor, run } from './service-commands.ts';
 import { status } from './status-command.ts';
@@ -43,7 +44,7 @@ function command(name: string, description: string, parent: Command = program): 
 
 /** Adds the option that names the configuration file. */
 function withConfig(target: Command): Command {
-  return target.addOption(new Option('-c, --config <file>', 'the configuration file').default(DEFAULT_CONFIG_FILE));
+  return target.addOption(new Option('-c, --config <file>', `the configuration file (default: ${CONFIG_FILE})`));
 }
 
 withConfig(command('run', 'run the service in the foreground until SIGTERM or SIGINT'))

@@ -37,13 +37,14 @@ export class ControlServer {
     await chmod(this.#path, 0o600);
   }
 
-  /** Makes the socket again after the run folder was removed under the service. */
+  /** Makes the socket where it is missing: the start failed, or the run folder was removed under the service. */
   async heal(): Promise<void> {
     const there = await lstat(this.#path).catch(() => null);
     if (there?.isSocket()) return;
+    const vanished = this.#server !== null;
     await this.stop();
     await this.start();
-    this.#options.log.warn({ path: this.#path }, 'the control socket had vanished and was made again');
+    if (vanished) this.#options.log.warn({ path: this.#path }, 'the control socket had vanished and was made again');
   }
 
   async stop(): Promise<void> {

@@ -7,6 +7,13 @@ export const FAILURES = {
   'config.unreadable': 'Make the configuration file readable by the service, then run: tunnel-agent config check',
   'config.exists': 'Choose another file with --config, or replace this one with --force',
   'config.unwritable': 'Check that the folder exists, is writable and has free space',
+  'config.last-good': 'Correct the configuration file, then run: tunnel-agent config check',
+  'config.exposed': 'Let nobody but the service read and write the file: chmod 600 FILE',
+  'config.deployed-broken':
+    'Correct or remove that file, or write a configuration of our own: tunnel-agent config init',
+  'config.unknown-variable': 'Correct or remove the variable; docs/options.md lists the names',
+  'identity.missing':
+    'Set MEETING_DEVICE_KEY, MEETING_TOKEN or MEETING_TOKEN_FILE, and MEETING_PROXY_HOST if the device is to have a tunnel',
   'state.unwritable': 'Check that the state folder exists, is writable and has free space: df -h; ls -ld DIR',
   'run-dir.unwritable': 'Check that the run folder is a folder owned by the service and not world-writable: ls -ld DIR',
   'instance.running': 'Stop the other instance first, or look at it: tunnel-agent status',
@@ -20,6 +27,7 @@ export const FAILURES = {
   'monitor.flag-unwritable':
     'Check the run folder: it must belong to the service, mode 0755 or 0700, with no links in it',
   'key.invalid': 'Send one line of an OpenSSH public key, as in id_ed25519.pub',
+  'key.unreadable': 'Check the authorized keys file: a regular file, readable by the service: ls -l FILE',
   'key.unwritable': 'Check the folder of the authorized keys file: writable, free space, owned by the right user',
   'pairing.closed': 'Stop the tunnel and wait for the pairing timeout, or reset the pairing on the device',
   'http.port-in-use': 'Find the program that holds the port: netstat -tlnp; or choose another with ZEROFORCE_HTTP_PORT',
@@ -32,6 +40,7 @@ export const FAILURES = {
   'proxy.tls-untrusted': 'Check MEETING_PROXY_CA, the host name in the certificate, and the clock of this device',
   'proxy.tls-pin':
     'Check who answers at the proxy address; when its key was changed on purpose, set the new MEETING_PROXY_PIN',
+  'proxy.tls-off': 'Set MEETING_PROXY_TLS=1, or remove MEETING_PROXY_CA and MEETING_PROXY_PIN',
   'proxy.tls-not-spoken': 'The proxy speaks plain TCP on this port: set MEETING_PROXY_TLS=0, or use its TLS port',
   'proxy.tls-required': 'The proxy speaks TLS on this port: set MEETING_PROXY_TLS=1, or use its plain port',
   'proxy.tls-failed': 'Compare the TLS versions and settings of the proxy with those of this device',

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from './clock.ts';
 
-type Stop = () => void | Promise<void>;
+type Stop = () => unknown; // awaited
 
 /**
  * Owns what has been started, and stops it in reverse order. Whoever starts a timer, socket, child or listener that

@@ -1,0 +1,124 @@
+/** The load on a public port and what is measured of it. Every measure ends by itself. */
+import { once } from 'node:events';
+import { type Socket, connect } from 'node:net';
+
+const CHUNK = Buffer.alloc(256 * 1024, 0x5a);
+const MIB = 1024 * 1024;
+
+/** Connects and says with the first byte what the backend shall do; reads into one buffer. */
+async function open(port: number, mode: 'e' | 'd' | 'u', onBytes: (count: number) => void): Promise<Socket> {
+  const socket = connect({
+    port,
+    host: '127.0.0.1',
+    noDelay: true,
+    onread: {
+      buffer: Buffer.alloc(256 * 1024),
+      callback: (count) => {
+        onBytes(count);
+        return true;
+      },
+    },
+  });
+  socket.on('error', () => undefined); // seen as missing bytes by whoever measures
+  await once(socket, 'connect');
+  socket.write(mode);
+  return socket;
+}
+
+const wait = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+/** MiB/s from the device to the public side over one connection. */
+export async function bulkDown(port: number, durationMs: number): Promise<number> {
+  let bytes = 0;
+  const socket = await open(port, 'd', (count) => {
+    bytes += count;
+  });
+  await wait(300); // the first windows
+  const [startBytes, startMs] = [bytes, performance.now()];
+  await wait(durationMs);
+  const rate = (bytes - startBytes) / MIB / ((performance.now() - startMs) / 1000);
+  socket.destroy();
+  return rate;
+}
+
+/** MiB/s from the public side to the device over one connection. */
+export async function bulkUp(port: number, durationMs: number): Promise<number> {
+  const socket = await open(port, 'u', () => undefined);
+  const more = () => {
+    while (!socket.destroyed && socket.write(CHUNK));
+  };
+  socket.on('drain', more);
+  more();
+  await wait(300);
+  const [startBytes, startMs] = [taken(socket), performance.now()];
+  await wait(durationMs);
+  const rate = (taken(socket) - startBytes) / MIB / ((performance.now() - startMs) / 1000);
+  socket.destroy();
+  return rate;
+}
+
+const taken = (socket: Socket) => socket.bytesWritten - socket.writableLength;
+
+/** Sorted round trip times in µs of `count` messages of 64 bytes, one after the other, over one connection. */
+export async function roundTrips(port: number, count: number): Promise<number[]> {
+  let waiting: (() => void) | null = null;
+  let received = 0;
+  const socket = await open(port, 'e', (bytes) => {
+    received += bytes;
+    if (received >= 64) waiting?.();
+  });
+  const times: number[] = [];
+  const message = Buffer.alloc(64, 0x61);
+  for (let done = 0; done < count; done += 1) {
+    received = 0;
+    const startMs = performance.now();
+    const answered = new Promise<void>((resolve) => {
+      waiting = resolve;
+    });
+    socket.write(message);
+    await answered;
+    times.push((performance.now() - startMs) * 1000);
+  }
+  socket.destroy();
+  return times.sort((a, b) => a - b);
+}
+
+/** The round trips while another connection of the same tunnel moves bulk in both directions. */
+export async function roundTripsUnderBulk(port: number, count: number): Promise<number[]> {
+  const down = await open(port, 'd', () => undefined);
+  const up = await open(port, 'u', () => undefined);
+  const more = () => {
+    while (!up.destroyed && up.write(CHUNK));
+  };
+  up.on('drain', more);
+  more();
+  await wait(300);
+  const times = await roundTrips(port, count);
+  down.destroy();
+  up.destroy();
+  return times;
+}
+
+/** New connections a second, each carried until its first echoed byte, `atOnce` at a time. */
+export async function newConnections(port: number, count: number, atOnce: number): Promise<number> {
+  let left = count;
+  const startMs = performance.now();
+  const worker = async () => {
+    while (left > 0) {
+      left -= 1;
+      let answered: () => void = () => undefined;
+      const echoed = new Promise<void>((resolve) => {
+        answered = resolve;
+      });
+      const socket = await open(port, 'e', () => answered());
+      socket.write('x');
+      await echoed;
+      socket.destroy();
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  return count / ((performance.now() - startMs) / 1000);
+}
+
+export const percentile = (sorted: number[], share: number): number =>
+  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;

@@ -1,0 +1,13 @@
+import { requestControl } from '../control/client.ts';
+import { loadConfig } from '../config/load.ts';
+import type { DeviceStatus } from '../device.ts';
+import { type CommonOptions, configSource, EXIT } from './common.ts';
+import { statusText } from './status-text.ts';
+
+/** `status`: what the running service says of itself. */
+export async function status(options: CommonOptions & { json?: true }): Promise<number> {
+  const { config } = await loadConfig(configSource(options));
+  const answer = (await requestControl(config.runDir, '/status')) as DeviceStatus;
+  process.stdout.write(options.json ? `${JSON.stringify(answer, null, 2)}\n` : statusText(answer));
+  return EXIT.ok;
+}

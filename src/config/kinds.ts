@@ -1,0 +1,193 @@
+import * as v from 'valibot';
+
+/** A part of a JSON Schema document. */
+export type JsonSchema = { readonly [keyword: string]: unknown };
+
+/**
+ * A kind of value: how text becomes what the file would hold, what is then accepted, and how that is told to people
+ * (`allowed`) and to editors (`json`). Text that cannot be converted is handed on as it is, for the schema to refuse.
+ */
+export interface Kind<T> {
+  readonly schema: v.GenericSchema<unknown, T>;
+  readonly fromText: (text: string) => unknown;
+  readonly allowed: string;
+  readonly json: JsonSchema;
+}
+
+/** setTimeout holds 2^31 - 1 ms; anything longer would fire at once. */
+export const LONGEST_SECONDS = 2_147_483;
+
+const asIs = (text: string): unknown => text;
+const word = (text: string): string => text.trim().toLowerCase();
+
+function numberFromText(text: string): unknown {
+  const trimmed = text.trim();
+  return /^[+-]?(?:\d+\.?\d*|\.\d+)$/.test(trimmed) ? Number(trimmed) : text;
+}
+
+const WORDS = new Map<unknown, boolean>([
+  ['1', true],
+  ['on', true],
+  ['true', true],
+  ['0', false],
+  ['off', false],
+  ['false', false],
+]);
+
+export const flag: Kind<boolean> = {
+  schema: v.union([
+    v.boolean(),
+    v.pipe(
+      v.picklist([0, 1]),
+      v.transform((digit) => digit === 1),
+    ),
+  ]),
+  fromText: (text) => WORDS.get(word(text)) ?? text,
+  allowed: 'true or false (also 1 or 0, on or off)',
+  json: { type: 'boolean' },
+};
+
+export const port: Kind<number> = {
+  schema: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65535)),
+  fromText: numberFromText,
+  allowed: 'a whole number from 1 to 65535',
+  json: { type: 'integer', minimum: 1, maximum: 65535 },
+};
+
+/** A duration in seconds, fractions included; with `zero` it may be 0. */
+export function seconds({ zero }: { zero: boolean }): Kind<number> {
+  return {
+    schema: v.pipe(
+      v.number(),
+      v.finite(),
+      v.check((value) => (zero ? value >= 0 : value > 0)),
+      v.maxValue(LONGEST_SECONDS),
+    ),
+    fromText: numberFromText,
+    allowed: `a number of seconds ${zero ? 'from 0' : 'above 0'} to ${LONGEST_SECONDS}, fractions included`,
+    json: { type: 'number', [zero ? 'minimum' : 'exclusiveMinimum']: 0, maximum: LONGEST_SECONDS },
+  };
+}
+
+/** One of the words; `later` names words of the documentation that this version does not carry out yet. */
+export function choice<const T extends string>(words: readonly T[], later: readonly string[] = []): Kind<T> {
+  const missing = later.length === 0 ? '' : ` (not in this version: ${later.join(', ')})`;
+  return {
+    schema: v.picklist(words),
+    fromText: word,
+    allowed: `${words.join(', ')}${missing}`,
+    json: { enum: words },
+  };
+}
+
+function text(pattern: RegExp, allowed: string): Kind<string> {
+  return {
+    schema: v.pipe(v.string(), v.maxLength(1024), v.regex(pattern)),
+    fromText: asIs,
+    allowed,
+    // Empty text is the same as no value.
+    json: { type: 'string', anyOf: [{ const: '' }, { pattern: pattern.source }] },
+  };
+}
+
+/** No control characters and no line separators; written out, since a Node without Intl has no \p classes. */
+const PRINTABLE = '[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]';
+
+export const absolutePath = text(
+  new RegExp(`^/${PRINTABLE}{0,1023}$`),
+  'an absolute path of at most 1024 characters, without control characters',
+);
+
+export const command = text(
+  new RegExp(`^(?:/${PRINTABLE}{0,1023}|[A-Za-z0-9._+-]{1,64})$`),
+  'the name of a program, or its absolute path; no arguments',
+);
+
+/** The device key goes into the handshake line and, later, into URLs. */
+export const identifier = text(/^[\x21-\x7e]{1,128}$/, '1 to 128 printable ASCII characters without spaces');
+
+export const secretText = text(
+  new RegExp(`^${PRINTABLE}{1,512}$`),
+  '1 to 512 printable characters, without control characters',
+);
+
+/**
+ * What sshd accepts in front of a key: names, each with a quoted value or none, joined by commas. The grammar keeps a
+ * blank outside quotes from ending the options and starting a key of its own.
+ */
+export const keyOptions = text(
+  /^[A-Za-z0-9-]+(?:="(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\")*")?(?:,[A-Za-z0-9-]+(?:="(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\")*")?)*$/,
+  'options of an authorized_keys line, for example restrict,port-forwarding,permitopen="localhost:3240"',
+);
+
+const LABEL = '[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?';
+/** The last label has a letter, so that a mistyped IPv4 address is not taken for a name. */
+const HOST_NAME = new RegExp(`^(?=.{1,253}$)(?:${LABEL}\\.)*(?=[0-9_-]*[A-Za-z])${LABEL}\\.?$`);
+const HOST_ALLOWED = 'an IPv4 address, an IPv6 address without brackets, or a host name';
+const hostSchema = v.union([
+  v.pipe(v.string(), v.ipv4()),
+  v.pipe(v.string(), v.ipv6()),
+  v.pipe(v.string(), v.regex(HOST_NAME)),
+]);
+
+export const host: Kind<string> = {
+  schema: hostSchema,
+  fromText: (input) => input.trim(),
+  allowed: HOST_ALLOWED,
+  json: { type: 'string', maxLength: 253 },
+};
+
+export const hostList: Kind<string[]> = {
+  schema: v.pipe(v.array(v.pipe(hostSchema, v.toLowerCase())), v.maxLength(64)),
+  fromText: (input) => input.split(',').map((part) => part.trim()),
+  allowed: `a list of at most 64, each ${HOST_ALLOWED}; as text separated by commas`,
+  json: { type: 'array', maxItems: 64, items: { type: 'string', minLength: 1, maxLength: 253 } },
+};
+
+const PIN_HEX = /^(?:sha256\/\/?)?([0-9A-Fa-f]{64})$/;
+const PIN_BASE64 = /^(?:sha256\/\/?)?([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)$/;
+
+/** Gives 64 lower-case hex digits. `sha256/` and curl's `sha256//` may stand in front. */
+export const pin: Kind<string> = {
+  schema: v.pipe(
+    v.string(),
+    v.check((value) => PIN_HEX.test(value) || PIN_BASE64.test(value)),
+    v.transform((value) => {
+      const hex = PIN_HEX.exec(value)?.[1];
+      return hex?.toLowerCase() ?? Buffer.from(PIN_BASE64.exec(value)?.[1] ?? '', 'base64').toString('hex');
+    }),
+  ),
+  fromText: (input) => input.trim(),
+  allowed: 'a SHA-256 of 32 bytes as 64 hex digits or as base64, with or without sha256/ in front',
+  json: { type: 'string', anyOf: [{ const: '' }, { pattern: PIN_HEX.source }, { pattern: PIN_BASE64.source }] },
+};
+
+const SERVICE_NAME = /^[a-z0-9][a-z0-9_-]{0,31}$/;
+
+/** Text that repeats a name, or has a part that is not name=port, stays text. */
+function servicesFromText(input: string): unknown {
+  const pairs = input.split(',').map((part) => part.split('=').map((side) => side.trim()));
+  const names = new Set(pairs.map(([name]) => name));
+  if (names.size < pairs.length || pairs.some((pair) => pair.length !== 2)) return input;
+  return Object.fromEntries(pairs.map(([name = '', number = '']) => [name, numberFromText(number)]));
+}
+
+const isServices = (value: unknown): value is Record<string, number> =>
+  typeof value === 'object' &&
+  value !== null &&
+  !Array.isArray(value) &&
+  Object.keys(value).length <= 64 &&
+  Object.entries(value).every(([name, number]) => SERVICE_NAME.test(name) && v.is(port.schema, number));
+
+export const services: Kind<Record<string, number>> = {
+  // Not v.record: it drops names such as "constructor" without a word.
+  schema: v.custom<Record<string, number>>(isServices),
+  fromText: servicesFromText,
+  allowed: 'at most 64 names (a-z, 0-9, _ and -) with a port each; as text: ssh=22,http=5000',
+  json: {
+    type: 'object',
+    maxProperties: 64,
+    propertyNames: { pattern: SERVICE_NAME.source },
+    additionalProperties: port.json,
+  },
+};

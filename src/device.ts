@@ -1,0 +1,271 @@
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import type { Config } from './config/types.ts';
+import { ControlServer } from './control/server.ts';
+import { ActivityMonitor } from './monitor/activity-monitor.ts';
+import { readFlag } from './monitor/flag-file.ts';
+import { FlagWatcher } from './monitor/flag-watcher.ts';
+import { EverPaired } from './pairing/ever-paired.ts';
+import { createPairingApp, type DeviceInfo } from './pairing/http.ts';
+import { KeyFile } from './pairing/key-file.ts';
+import { type Observation, Pairing, type PairingStatus } from './pairing/pairing.ts';
+import { type Cancel, type Clock, systemClock } from './support/clock.ts';
+import { asFailure, type Failure } from './support/failures.ts';
+import { HttpListener } from './support/http-listener.ts';
+import { Lifecycle, type StopReport } from './support/lifecycle.ts';
+import type { Log } from './support/log.ts';
+import { prepareRunDir } from './support/run-dir.ts';
+import { TunnelAgent, type TunnelStatus } from './tunnel/agent.ts';
+
+/** Streams are dialled from here, so that sshd and our own routes can tell what came through the tunnel (wire 1.6). */
+const TUNNEL_SOURCE = '127.0.0.77';
+/** Every part stops in milliseconds; one that does not is passed over and reported. */
+const STOP_EACH_MS = 3_000;
+/** How often the control socket is looked after; as often as the monitor polls. */
+const HEAL_MS = 5_000;
+/** A poll may wait for one that hangs and then hang itself, 3 s each; doubled, because a Pi is slow. */
+const POLL_ALLOWANCE_MS = 12_000;
+/** Exists on devices set up for development; reported, it opens nothing. */
+const DEVMODE_FILE = '/boot/devmode';
+
+export interface DeviceOptions {
+  config: Config;
+  version: string;
+  log: Log;
+  clock?: Clock;
+}
+
+/** What `tunnel-agent status --json` prints. Without secrets. */
+export interface DeviceStatus {
+  version: string;
+  pid: number;
+  hostname: string;
+  uptimeSeconds: number;
+  pairing: PairingStatus;
+  /** null with an outside monitor. */
+  monitor: { kind: 'active' | 'none' | 'fault' | 'starting'; connections: number; sinceConnectedSeconds: number } | null;
+  http: { host: string; port: number } | null;
+  /** null where the service runs pairing alone. */
+  tunnel: TunnelStatus | null;
+  /** What does not work now and is tried again; the tunnel's own failures stand in `tunnel`. */
+  faults: { code: string; sentence: string; remedy: string }[];
+}
+
+/**
+ * The device service: monitor → flag → pairing → HTTP, and beside it the tunnel. Its parts do not know each other;
+ * who hears of what is all here.
+ */
+export class Device {
+  readonly #config: Config;
+  readonly #version: string;
+  readonly #log: Log;
+  readonly #clock: Clock;
+  readonly #startedAtMs: number;
+  readonly #lifecycle = new Lifecycle();
+  #controlFailure: Failure | null = null;
+  #cancelHeal: Cancel = () => undefined;
+  #stopping = false;
+
+  readonly #control: ControlServer;
+  readonly #monitor: ActivityMonitor | null;
+  readonly #watcher: FlagWatcher;
+  readonly #pairing: Pairing;
+  readonly #http: HttpListener;
+  readonly #tunnel: TunnelAgent | null;
+
+  constructor({ config, version, log, clock = systemClock }: DeviceOptions) {
+    const { runDir, stateDir, pairing, monitor } = config;
+    this.#config = config;
+    this.#version = version;
+    this.#log = log;
+    this.#clock = clock;
+    this.#startedAtMs = clock.nowMs();
+
+    this.#control = new ControlServer({ runDir, status: () => this.status(), log });
+    this.#pairing = new Pairing({
+      timeoutMs: pairing.timeoutMs,
+      remember: pairing.remember,
+      keyFile: new KeyFile({ path: pairing.authorizedKeysFile, keyOptions: pairing.keyOptions ?? '', log }),
+      everPaired: new EverPaired({ stateDir }),
+      observe: () => this.#lookAgain(),
+      clock,
+      log,
+    });
+    this.#monitor = monitor.enabled ? createMonitor(config, { clock, log, onObservation: () => this.#look() }) : null;
+    this.#watcher = new FlagWatcher({ runDir, clock, log, onChange: () => this.#look() });
+    this.#http = new HttpListener({
+      handler: createPairingApp({
+        pairing: this.#pairing,
+        info: () => this.#info(),
+        healthy: () => this.#isHealthy(),
+        allowedHosts: pairing.allowedHosts,
+        tunnelSource: TUNNEL_SOURCE,
+        clock,
+        log,
+      }),
+      host: config.http.host,
+      port: config.http.port,
+      clock,
+      log,
+    });
+    this.#tunnel = createTunnel(config, { clock, log });
+  }
+
+  /**
+   * Starts the parts, in the order that they need each other. What cannot start now is reported and tried again: a
+   * device that does not start cannot be reached.
+   * @throws Failure `instance.running`: then nothing else has been started
+   */
+  async start(): Promise<void> {
+    await this.#startControl(() => this.#control.start());
+    this.#lifecycle.own('the control socket', () => this.#control.stop());
+    this.#healLater();
+    this.#lifecycle.own('the healing of the control socket', () => this.#stopHealing());
+
+    this.#tunnel?.start();
+    this.#lifecycle.own('the tunnel', () => this.#tunnel?.stop());
+
+    await this.#http.start();
+    this.#lifecycle.own('the HTTP listener', () => this.#http.stop());
+
+    await this.#watcher.start();
+    this.#lifecycle.own('the flag watcher', () => this.#watcher.stop());
+    await this.#pairing.start();
+    this.#lifecycle.own('pairing', () => this.#pairing.stop());
+    await this.#monitor?.start();
+    this.#lifecycle.own('the monitor', () => this.#monitor?.stop());
+    this.#log.info({ version: this.#version, pid: process.pid }, 'the service is ready');
+  }
+
+  #stopHealing(): void {
+    this.#stopping = true;
+    this.#cancelHeal();
+  }
+
+  /** Stops the parts in reverse order, each within a bound; gives what did not stop cleanly. */
+  stop(): Promise<StopReport> {
+    return this.#lifecycle.stop(STOP_EACH_MS);
+  }
+
+
+  async status(): Promise<DeviceStatus> {
+    return {
+      version: this.#version,
+      pid: process.pid,
+      hostname: hostname(),
+      uptimeSeconds: Math.floor(this.#uptimeMs() / 1000),
+      pairing: await this.#pairing.status(),
+      monitor: this.#monitorStatus(),
+      http: this.#http.status().address,
+      tunnel: this.#tunnel?.status() ?? null,
+      faults: this.#faults().map(({ code, message, remedy }) => ({ code, sentence: message, remedy })),
+    };
+  }
+
+  /** The socket proves that this is the only service of the run folder; any other trouble with it is only reported. */
+  async #startControl(start: () => Promise<void>): Promise<void> {
+    try {
+      await prepareRunDir(this.#config.runDir);
+      await start();
+      this.#controlFailure = null;
+    } catch (error) {
+      const failure = asFailure(error);
+      if (failure.code === 'instance.running') throw failure;
+      if (failure.code !== this.#controlFailure?.code) {
+        this.#log.error({ code: failure.code, remedy: failure.remedy }, failure.message);
+      }
+      this.#controlFailure = failure;
+    }
+  }
+
+  /** After each poll and each change of the flag: pairing hears what is known now. */
+  #look(): void {
+    this.#pairing.observed(this.#observation());
+  }
+
+  async #lookAgain(): Promise<Observation> {
+    await this.#monitor?.poll();
+    return this.#observation();
+  }
+
+  /**
+   * What is known of the paired tunnel. The flag decides; that it is absent counts only while our monitor, where it
+   * runs, can tell (pairing: state machine 3).
+   */
+  #observation(): Observation {
+    if (readFlag(this.#config.runDir) === 'present') return { kind: 'active' };
+    if (this.#monitor === null) return { kind: 'none' };
+    return { kind: this.#monitor.status().observation?.kind === 'none' ? 'none' : 'fault' };
+  }
+
+  /** Someone may have emptied the run folder: then nobody could ask the service how it is. */
+  #healLater(): void {
+    this.#cancelHeal = this.#clock.after(HEAL_MS, async () => {
+      await this.#startControl(() => this.#control.heal()).catch(() => undefined);
+      if (!this.#stopping) this.#healLater();
+    });
+  }
+
+  #info(): DeviceInfo {
+    return {
+      version: this.#version,
+      hostname: hostname(),
+      uptimeSeconds: this.#uptimeMs() / 1000,
+      devmode: existsSync(DEVMODE_FILE),
+    };
+  }
+
+  /** The monitor's loop turns. What netstat or the proxy say does not count: no restart would help there. */
+  #isHealthy(): boolean {
+    const polledAtMs = this.#monitor?.status().polledAtMs ?? this.#clock.nowMs();
+    return this.#clock.nowMs() - polledAtMs < 3 * this.#config.monitor.intervalMs + POLL_ALLOWANCE_MS;
+  }
+
+  #monitorStatus(): DeviceStatus['monitor'] {
+    if (this.#monitor === null) return null;
+    const { observation, connections, sinceConnectedSeconds } = this.#monitor.status();
+    return { kind: observation?.kind ?? 'starting', connections, sinceConnectedSeconds };
+  }
+
+  #faults(): Failure[] {
+    const observation = this.#monitor?.status().observation;
+    const monitorFailure = observation?.kind === 'fault' ? observation.failure : null;
+    return [this.#controlFailure, monitorFailure, this.#http.status().failure].filter((failure) => failure !== null);
+  }
+
+  #uptimeMs(): number {
+    return this.#clock.nowMs() - this.#startedAtMs;
+  }
+}
+
+/** The monitor as it is configured; also run alone, by `tunnel-agent monitor`. */
+export function createMonitor(
+  { monitor, tunnel, runDir }: Config,
+  parts: { clock: Clock; log: Log; onObservation?: () => void },
+): ActivityMonitor {
+  return new ActivityMonitor({
+    tunnelPort: tunnel.port,
+    countEnd: monitor.count,
+    confirmMs: monitor.confirmMs,
+    intervalMs: monitor.intervalMs,
+    runDir,
+    netstatCommand: monitor.netstat,
+    ...parts,
+  });
+}
+
+function createTunnel(config: Config, parts: { clock: Clock; log: Log }): TunnelAgent | null {
+  const { meeting, services, reconnect, handshakeTimeoutMs } = config;
+  if (meeting === null) return null;
+  const { host, port, tls, ca, pin } = meeting.proxy;
+  return new TunnelAgent({
+    proxy: { host, port, tls: tls ? { ...(ca !== null && { ca }), ...(pin !== null && { pin }) } : null },
+    identity: { deviceKey: meeting.deviceKey, token: meeting.token.reveal() },
+    services,
+    tunnelSource: TUNNEL_SOURCE,
+    reconnect,
+    handshakeTimeoutMs,
+    random: Math.random,
+    ...parts,
+  });
+}

@@ -1,0 +1,65 @@
+import { lstat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileErrorReason, makeFolder, removeLeftovers, replaceFile, syncFolder } from '../support/atomic-file.ts';
+import { Failure, systemCode } from '../support/failures.ts';
+
+/** For whoever finds the file; only its existence counts. */
+const CONTENT = 'This device has been paired. While this file exists, pairing opens only after the timeout.\n';
+
+/**
+ * The marker "ever paired", which survives restarts (pairing: state machine 4). It is written at most once: a card
+ * wears with every write.
+ */
+export class EverPaired {
+  readonly #stateDir: string;
+  readonly #path: string;
+  #lastWrite: Promise<void> = Promise.resolve();
+
+  constructor({ stateDir }: { stateDir: string }) {
+    this.#stateDir = stateDir;
+    this.#path = join(stateDir, 'ever-paired');
+  }
+
+  /**
+   * Whether the device was paired before. An empty, damaged or unreadable marker counts as yes: wrongly yes delays
+   * pairing by the timeout, wrongly no would open a paired device to a stranger.
+   */
+  read(): Promise<boolean> {
+    return this.#exists().catch(() => true);
+  }
+
+  /**
+   * Writes the marker unless it is there already; when it resolves, the marker survives a power cut.
+   *
+   * @throws Failure `state.unwritable` with the reason
+   */
+  remember(): Promise<void> {
+    const write = this.#lastWrite.then(() => this.#write());
+    this.#lastWrite = write.catch(() => undefined);
+    return write;
+  }
+
+  async #exists(): Promise<boolean> {
+    try {
+      await lstat(this.#path);
+      return true;
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return false;
+      throw error;
+    }
+  }
+
+  async #write(): Promise<void> {
+    try {
+      // The one that is there may be of a process killed before the last step; fsync writes nothing that is clean.
+      if (await this.#exists()) return await syncFolder(this.#stateDir);
+      await makeFolder(this.#stateDir);
+      await removeLeftovers(this.#path);
+      const { durable } = await replaceFile(this.#path, CONTENT, { mode: 0o600 });
+      if (!durable) throw new Error('it is written, but a power cut may undo it');
+    } catch (error) {
+      const reason = fileErrorReason(error);
+      throw new Failure('state.unwritable', `${this.#path} could not be written: ${reason}`, { cause: error });
+    }
+  }
+}

@@ -1,0 +1,146 @@
+import express, { type ErrorRequestHandler, type Express, type Request, type RequestHandler } from 'express';
+import type { Clock } from '../support/clock.ts';
+import { Failure } from '../support/failures.ts';
+import type { Log } from '../support/log.ts';
+import { Answers } from './answer.ts';
+import { isTrustedOrigin, ownAddresses } from './origin.ts';
+import { RateLimit } from './rate-limit.ts';
+import { Refusal } from './refusal.ts';
+import { readKeyField } from './request-body.ts';
+
+export interface DeviceInfo {
+  version: string;
+  hostname: string;
+  uptimeSeconds: number;
+  /** Whether the device is set up for development; reported, it opens nothing. */
+  devmode: boolean;
+}
+
+export interface PairingAppOptions {
+  /** The part of `Pairing` that is reached from outside. */
+  pairing: { isOpen(): boolean; setKey(text: string, source: string): Promise<unknown> };
+  info: () => DeviceInfo;
+  /** Whether the service itself works; a proxy that does not answer is no reason for false. */
+  healthy: () => boolean;
+  /** Streams of the reverse tunnel come from this IPv4 address; they may not pair. */
+  tunnelSource: string;
+  /** Host names, besides localhost and *.local, whose pages may pair. */
+  allowedHosts: readonly string[];
+  clock: Clock;
+  log: Log;
+}
+
+const SET_KEY = '/zeroforce/setkey';
+const CLOSED = 'Not in pairing mode; refusing to change authorized key';
+
+/** The HTTP routes of docs/pairing.md. The caller owns the listener, and with it the time a request may take. */
+export function createPairingApp(options: PairingAppOptions): Express {
+  const { pairing, info, healthy, tunnelSource, allowedHosts, clock, log } = options;
+  const answer = new Answers(clock);
+  const rateLimit = new RateLimit(clock);
+
+  function refuseTunnel(req: Request): void {
+    if (sourceOf(req) === tunnelSource) throw new Refusal(403, 'Pairing is not possible through the tunnel');
+  }
+
+  async function refuseTooMany(req: Request): Promise<void> {
+    const seconds = await rateLimit.waitSeconds(sourceOf(req));
+    if (seconds === 0) return;
+    throw new Refusal(429, `Too many requests; try again in ${seconds} s`, { 'Retry-After': String(seconds) });
+  }
+
+  function refuseForeignPage(req: Request): void {
+    const { origin } = req.headers;
+    if (origin !== undefined && !isTrustedOrigin(origin, ownAddresses(), allowedHosts)) {
+      throw new Refusal(403, 'Pages from elsewhere may not pair; open a page of this device');
+    }
+  }
+
+  function refuseWhenClosed(): void {
+    if (!pairing.isOpen()) throw new Refusal(403, CLOSED);
+  }
+
+  const readyToPair: RequestHandler = (req, res) => {
+    refuseTunnel(req);
+    const ready = pairing.isOpen();
+    res.vary('Accept');
+    if (wantsJson(req)) answer.json(res, 200, { ready });
+    else answer.text(res, 200, String(ready));
+  };
+
+  /** The order of the checks is part of the contract (pairing: requests 1); 405 is the router's. */
+  const setKey: RequestHandler = async (req, res) => {
+    await refuseTooMany(req); // 429
+    refuseForeignPage(req); // 403
+    refuseTunnel(req); // 403
+    refuseWhenClosed(); // 403
+    const key = await readKeyField(req, res); // 413, 415, 400
+    await pairing.setKey(key, sourceOf(req)); // 400, 403 when it closed meanwhile, 500
+    answer.json(res, 200, { ok: true });
+  };
+
+  const showInfo: RequestHandler = (_req, res) => {
+    const { version, hostname, uptimeSeconds, devmode } = info();
+    const uptime = Math.floor(uptimeSeconds);
+    answer.json(res, 200, { version, hostname, pairing_mode: pairing.isOpen(), uptime, devmode });
+  };
+
+  const showHealth: RequestHandler = (_req, res) => {
+    const ok = healthy();
+    answer.json(res, ok ? 200 : 503, { ok });
+  };
+
+  const refuse: ErrorRequestHandler = (error: unknown, req, res, _next) => {
+    const refusal = asRefusal(error);
+    if (refusal === null) log.error({ err: error, path: req.path }, 'a request failed for a fault of the program');
+    const { status, message, headers } = refusal ?? new Refusal(500, 'The device could not answer; its log tells why');
+    // What a pairing was refused for is of interest; its number is bounded by the rate limit.
+    const level = req.path === SET_KEY && status === 403 ? 'info' : 'debug';
+    log[level]({ status, method: req.method, path: req.path, source: sourceOf(req) }, `refused: ${message}`);
+    if (res.headersSent) {
+      req.socket.destroy();
+      return;
+    }
+    for (const [name, value] of Object.entries(headers)) res.setHeader(name, value);
+    answer.json(res, status, { ok: false, error: message });
+  };
+
+  const app = express();
+  app.disable('x-powered-by');
+  app.enable('strict routing');
+  app.enable('case sensitive routing');
+  app.route('/zeroforce/readytopair').get(readyToPair).all(only('GET, HEAD'));
+  app.route(SET_KEY).post(setKey).all(only('POST'));
+  app.route('/zeroforce/info').get(showInfo).all(only('GET, HEAD'));
+  app.route('/healthz').get(showHealth).all(only('GET, HEAD'));
+  app.use(() => {
+    throw new Refusal(404, 'There is no such page');
+  });
+  app.use(refuse);
+  return app;
+}
+
+function only(methods: string): RequestHandler {
+  return (req) => {
+    throw new Refusal(405, `${req.method} is not possible here; possible is ${methods}`, { Allow: methods });
+  };
+}
+
+/** What a failure of `Pairing.setKey` means to the client; null for a fault of the program. */
+function asRefusal(error: unknown): Refusal | null {
+  if (error instanceof Refusal) return error;
+  if (!(error instanceof Failure)) return null;
+  if (error.code === 'key.invalid') return new Refusal(400, error.message);
+  if (error.code === 'pairing.closed') return new Refusal(403, CLOSED);
+  return new Refusal(500, 'The key could not be stored; the old one is kept, and the log of the device tells why');
+}
+
+/** Later firmware answers JSON; only a client that takes nothing else gets it (pairing: routes). */
+function wantsJson(req: Request): boolean {
+  return req.accepts('text/plain') === false && req.accepts('application/json') !== false;
+}
+
+/** The peer's address; IPv4 in its own form also on a socket of both kinds. X-Forwarded-For is anybody's claim. */
+function sourceOf(req: Request): string {
+  return (req.socket.remoteAddress ?? 'unknown').replace(/^::ffff:(?=\d+\.)/i, '');
+}
