@@ -259,14 +259,15 @@ t.test('after a proxy was away for a second, a session that was held is back wit
   let jumpMs = 0;
   const clock: Clock = { nowMs: () => systemClock.nowMs() + jumpMs, after: systemClock.after };
   const first = await startRawProxy({ mode: 'v1' });
+  const { port } = first;
   const echo = await startEcho();
   t.teardown(() => echo.close());
-  startAgent(t, first.port, { clock, services: { echo: echo.port }, reconnect: { minMs: 1000, maxMs: 60_000 } });
+  startAgent(t, port, { clock, services: { echo: echo.port }, reconnect: { minMs: 1000, maxMs: 60_000 } });
   await first.nextAgent();
   jumpMs = 31_000;
   await first.close();
   await new Promise((resolve) => setTimeout(resolve, 1000));
-  const second = await startProxy(t, { mode: 'v1', port: first.port });
+  const second = await startProxy(t, { mode: 'v1', port });
   const backMs = performance.now();
   const stream = (await second.nextAgent()).open(echo.port);
   stream.write('x');
