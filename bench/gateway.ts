@@ -2,34 +2,19 @@
  * The far end of the tunnel for the benchmark, as a process of its own: `node gateway.js AGENT_PORT PUBLIC_PORT LOCAL_PORT`.
  * It accepts one agent and turns every connection to the public port into a stream to the agent's local port.
  */
-import { createServer, Socket } from 'node:net';
-import type { Link, LocalEnd, LocalEvents } from '../src/protocol/endpoints.ts';
+import { createServer, type Socket } from 'node:net';
+import type { Lease, Link, LocalEnd, LocalEvents } from '../src/protocol/endpoints.ts';
 import { GATEWAY_LIMITS } from '../src/protocol/limits.ts';
 import { Mux } from '../src/protocol/mux.ts';
 import { systemClock } from '../src/support/clock.ts';
-import { BufferPool, PooledReader } from '../src/tunnel/buffer-pool.ts';
 
 const [agentPort, publicPort, localPort] = process.argv.slice(2).map(Number);
 let mux: Mux | null = null;
 
-const pool = new BufferPool();
+const owned = (bytes: Buffer): Lease => ({ bytes, retain() {}, release() {} });
 
-/** Reads an accepted socket into pooled buffers; Node offers that for dialled ones only, hence the private handle. */
-function pooled(accepted: Socket, allowHalfOpen: boolean): { socket: Socket; reader: PooledReader } {
-  const reader = new PooledReader(pool);
-  const parts = accepted as unknown as { _handle: unknown };
-  const options = { handle: parts._handle, allowHalfOpen, onread: reader.onread, readable: true, writable: true };
-  parts._handle = null;
-  const socket = new Socket(options as ConstructorParameters<typeof Socket>[0]);
-  socket.setNoDelay(true);
-  reader.attach(socket);
-  return { socket, reader };
-}
-
-createServer({ pauseOnConnect: true }, (accepted) => {
-  const { socket, reader } = pooled(accepted, false);
-  socket.on('error', () => undefined);
-  reader.deliverTo(({ bytes: hello }) => {
+createServer({ noDelay: true }, (socket) => {
+  socket.once('data', (hello) => {
     const { name } = JSON.parse(hello.toString()) as { name: string };
     socket.write(`${JSON.stringify({ status: 'authenticated', device_key: name, ext: { v: 1 } })}\n`);
     const session = new Mux({
@@ -41,15 +26,16 @@ createServer({ pauseOnConnect: true }, (accepted) => {
       events: { ended: () => socket.destroy(), goingAway: () => undefined, note: () => undefined },
     });
     mux = session;
+    socket.on('data', (bytes) => session.receive(owned(bytes)));
+    socket.on('error', () => undefined);
     socket.on('close', () => session.linkEnded(null));
-    reader.deliverTo((lease) => session.receive(lease));
     process.stdout.write('agent\n');
   });
 }).listen(agentPort, '127.0.0.1', () => process.stdout.write('ready\n'));
 
-createServer({ pauseOnConnect: true }, (accepted) => {
-  if (mux === null) accepted.destroy();
-  else mux.openStream(localPort ?? 0, (events) => localEnd(accepted, events));
+createServer({ noDelay: true, allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
+  if (mux === null) socket.destroy();
+  else mux.openStream(localPort ?? 0, (events) => localEnd(socket, events));
 }).listen({ port: publicPort, host: '127.0.0.1', backlog: 1024 });
 
 function linkOf(socket: Socket, drained: () => void): Link {
@@ -80,8 +66,7 @@ function linkOf(socket: Socket, drained: () => void): Link {
   };
 }
 
-function localEnd(accepted: Socket, events: LocalEvents): LocalEnd {
-  const { socket, reader } = pooled(accepted, true);
+function localEnd(socket: Socket, events: LocalEvents): LocalEnd {
   let error: Error | null = null;
   let destroyed = false;
   let corked = false;
@@ -89,7 +74,7 @@ function localEnd(accepted: Socket, events: LocalEvents): LocalEnd {
     corked = false;
     socket.uncork();
   };
-  reader.deliverTo((lease) => events.data(lease));
+  socket.on('data', (bytes) => events.data(owned(bytes)));
   socket.on('end', () => events.ended());
   socket.on('error', (cause) => {
     error = cause;
@@ -98,6 +83,7 @@ function localEnd(accepted: Socket, events: LocalEvents): LocalEnd {
     if (!destroyed) events.closed(error);
   });
   setImmediate(() => events.opened());
+  socket.resume();
   return {
     write: (bytes, done) => {
       if (!corked) {

@@ -10,9 +10,6 @@ export interface MuxLimits {
   maxStreams: number;
   /** First credit of each v1 stream towards us. */
   windowBytes: number;
-  /** How far a stream's window grows while its local end takes what comes, and all windows of a session together. */
-  windowMaxBytes: number;
-  windowGrowthBytes: number;
   /** A legacy stream over its limit whose local end took no byte for so long is closed. */
   stalledMs: number;
   /** Silence before a ping, and how long it may stay unanswered. */
@@ -28,8 +25,6 @@ export const DEVICE_LIMITS: MuxLimits = {
   sessionQueueBytes: 16 * MIB,
   maxStreams: 64,
   windowBytes: 256 * KIB,
-  windowMaxBytes: MIB,
-  windowGrowthBytes: 8 * MIB,
   stalledMs: 2_000,
   pingAfterMs: 10_000,
   pingDeadlineMs: 15_000,
@@ -40,5 +35,4 @@ export const GATEWAY_LIMITS: MuxLimits = {
   ...DEVICE_LIMITS,
   streamQueueBytes: 8 * MIB,
   sessionQueueBytes: 64 * MIB,
-  windowGrowthBytes: 32 * MIB,
 };

@@ -106,8 +106,6 @@ export class Mux {
   #over = false;
   #cancelClose: Cancel | null = null;
 
-  /** Of all streams together. */
-  #windowGrowthBytes = 0;
   #opened = 0;
   #bytesReceived = 0;
   #ignoredFrames = 0;
@@ -410,7 +408,6 @@ export class Mux {
   readonly #streamHost = {
     control: (frame: Buffer) => this.#sender.control(frame),
     ready: (stream: Stream) => this.#sender.ready(stream),
-    growWindow: (bytes: number) => this.#growWindow(bytes),
     incomingChanged: (stream: Stream, bytes: number) => this.#backlog.changed(stream, bytes),
     note: (code: FailureCode, sentence: string) => this.#note(code, sentence),
     released: (stream: Stream) => {
@@ -420,20 +417,10 @@ export class Mux {
       this.#backlog.linger(stream);
     },
     over: (stream: Stream) => {
-      this.#windowGrowthBytes -= stream.grownBytes;
       this.#closing.delete(stream);
       this.#backlog.forget(stream);
     },
   };
-
-  /** A window doubles, as far as its own limit and that of the session allow (README 5). */
-  #growWindow(windowBytes: number): number {
-    const { windowMaxBytes, windowGrowthBytes } = this.#options.limits;
-    const left = Math.min(windowMaxBytes - windowBytes, windowGrowthBytes - this.#windowGrowthBytes);
-    const growth = Math.max(0, Math.min(windowBytes, left));
-    this.#windowGrowthBytes += growth;
-    return growth;
-  }
 
   #note(code: FailureCode, sentence: string): void {
     if (this.#notes.take(this.#options.clock.nowMs())) this.#options.events.note(code, sentence);

@@ -36,8 +36,6 @@ export interface StreamHost {
   control(frame: Buffer): void;
   /** The stream may have become sendable. */
   ready(stream: Stream): void;
-  /** By how many bytes a window of `bytes` may grow now; they are taken off what the session allows. */
-  growWindow(bytes: number): number;
   /** `bytes` more (or, negative, fewer) wait for the local end. */
   incomingChanged(stream: Stream, bytes: number): void;
   /** The id is free: no frame of this stream follows. The local end may still be writing what came. */
@@ -51,7 +49,7 @@ export interface StreamHost {
 export interface StreamCredit {
   /** What we may send at first. */
   sendBytes: number;
-  /** What the peer may send at first; given back in batches of half the window. */
+  /** What the peer may send at first; given back in batches of half of it. */
   windowBytes: number;
 }
 
@@ -80,9 +78,7 @@ export class Stream implements Source {
   readonly #incoming = new ByteQueue();
   readonly #outgoing = new ByteQueue();
   #sendCredit: number;
-  #windowBytes: number;
-  /** By how much the window has grown since its first size. */
-  grownBytes = 0;
+  readonly #windowBytes: number;
   /** What the peer may still send, and what has drained since the last W. */
   #receiveCredit: number;
   #drainedBytes = 0;
@@ -422,20 +418,13 @@ export class Stream implements Source {
     this.#writeLocal();
   };
 
-  /**
-   * Batched at half a window (README 4.9); nothing is owed once the peer cannot send any more. A local end that has
-   * taken half a window takes what comes, so the window grows: over a long way it is what limits the throughput.
-   */
+  /** Batched at half a window (README 4.9); nothing is owed once the peer cannot send any more. */
   #returnCredit(bytes: number): void {
     if (!this.v1 || !this.#onWire || this.#endLocal !== 'no') return;
     this.#drainedBytes += bytes;
     if (this.#drainedBytes < this.#windowBytes / 2) return;
-    const growth = this.#host.growWindow(this.#windowBytes);
-    this.#windowBytes += growth;
-    this.grownBytes += growth;
-    const credit = this.#drainedBytes + growth;
-    this.#receiveCredit += credit;
-    this.#host.control(encodeCredit(this.id, credit));
+    this.#receiveCredit += this.#drainedBytes;
+    this.#host.control(encodeCredit(this.id, this.#drainedBytes));
     this.#drainedBytes = 0;
   }
 }

@@ -231,9 +231,7 @@ export class Bench {
       note: (code, sentence) => this.notes.push({ code, sentence }),
     };
     const { clock, link } = this;
-    // Windows stay as they are, so that every credit is a round number; growth has tests of its own.
-    const limits = { ...DEVICE_LIMITS, windowMaxBytes: 0, ...options.limits };
-    const common = { v1: options.v1, link, clock, limits, events };
+    const common = { v1: options.v1, link, clock, limits: { ...DEVICE_LIMITS, ...options.limits }, events };
     this.mux =
       options.role === 'gateway'
         ? new Mux({ ...common, role: 'gateway' })

@@ -119,47 +119,6 @@ t.test('credit is returned once the service has taken the bytes, at half a windo
   t.same(bench.leftovers(), NOTHING_LEFT);
 });
 
-t.test('a window grows with every W while its service takes what comes, up to its limit', async (t) => {
-  const bench = new Bench({ v1: true, limits: { windowBytes: 1000, windowMaxBytes: 3000 } });
-  bench.link.sent();
-  bench.receive(open(1));
-  const take = (bytes: number) => {
-    bench.receive(frame('D', 1, Buffer.alloc(bytes)));
-    bench.local.takeAll();
-    return bench.sent();
-  };
-  t.same(take(500), [`W 1 ${u32(500 + 1000).toString('hex')}`], 'half of 1000 was taken: the window is 2000');
-  t.same(take(999), []);
-  t.same(take(1), [`W 1 ${u32(1000 + 1000).toString('hex')}`], 'half of 2000: the window is 3000');
-  t.same(take(1500), [`W 1 ${u32(1500).toString('hex')}`], 'that is the limit');
-  bench.receive(frame('D', 1, Buffer.alloc(3000)));
-  t.same(bench.notes, [], 'the whole window may wait');
-  bench.receive(frame('D', 1, Buffer.alloc(1)));
-  t.match(bench.sent(), [/^R 1 0002/], 'and no byte more');
-  t.same(bench.leftovers(), NOTHING_LEFT);
-});
-
-t.test(
-  'windows grow only as far as all of a session together may, and an ended stream gives its growth back',
-  async (t) => {
-    const limits = { windowBytes: 1000, windowMaxBytes: 4000, windowGrowthBytes: 1200 };
-    const bench = new Bench({ v1: true, limits });
-    bench.link.sent();
-    bench.receive(open(1), open(2), open(3));
-    const take = (id: number, bytes: number) => {
-      bench.receive(frame('D', id, Buffer.alloc(bytes)));
-      bench.locals[id - 1]?.takeAll();
-      return bench.sent();
-    };
-    t.same(take(1, 500), [`W 1 ${u32(500 + 1000).toString('hex')}`]);
-    t.same(take(2, 500), [`W 2 ${u32(500 + 200).toString('hex')}`], 'what is left');
-    t.same(take(3, 500), [`W 3 ${u32(500).toString('hex')}`], 'nothing is left');
-    bench.receive(frame('R', 1, u16(0)));
-    t.same(take(3, 500), [`W 3 ${u32(500 + 1000).toString('hex')}`]);
-    t.same(bench.leftovers(), NOTHING_LEFT);
-  },
-);
-
 t.test('a window of single bytes is given to the service in few writes', async (t) => {
   const bench = agent({ window: 20_000 });
   bench.receive(open(1));

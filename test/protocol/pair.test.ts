@@ -89,13 +89,7 @@ class World {
   }
 }
 
-const LIMITS = {
-  windowBytes: 20_000,
-  windowMaxBytes: 70_000,
-  windowGrowthBytes: 100_000,
-  streamQueueBytes: 60_000,
-  sessionQueueBytes: 240_000,
-};
+const LIMITS = { windowBytes: 20_000, streamQueueBytes: 60_000, sessionQueueBytes: 240_000 };
 
 class WireEnd implements Link {
   queuedBytes = 0;
@@ -372,7 +366,7 @@ function check(v1: boolean, steps: Action[]): void {
   });
   // Queues: v1 by credit; legacy by the limits and one chunk. Towards the link: the bound and one read a stream.
   const streams = world.connections.length;
-  const incomingMax = v1 ? streams * LIMITS.windowBytes + LIMITS.windowGrowthBytes : LIMITS.sessionQueueBytes + 100_000;
+  const incomingMax = v1 ? streams * LIMITS.windowBytes : LIMITS.sessionQueueBytes + 100_000;
   if (world.maxIncomingBytes > incomingMax) throw new Error(`${world.maxIncomingBytes} bytes queued for local ends`);
   if (world.maxOutgoingBytes > streams * 300_000)
     throw new Error(`${world.maxOutgoingBytes} bytes queued for the link`);
