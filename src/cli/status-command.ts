@@ -1,5 +1,5 @@
-import { requestControl } from '../control/client.ts';
 import { loadConfig } from '../config/load.ts';
+import { requestControl } from '../control/client.ts';
 import type { DeviceStatus } from '../device.ts';
 import { type CommonOptions, configSource, EXIT } from './common.ts';
 import { statusText } from './status-text.ts';

@@ -98,6 +98,8 @@ async function writing(path: string, work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (error) {
-    throw new Failure('monitor.flag-unwritable', `${path} cannot be written: ${folderErrorReason(error)}`, { cause: error });
+    throw new Failure('monitor.flag-unwritable', `${path} cannot be written: ${folderErrorReason(error)}`, {
+      cause: error,
+    });
   }
 }

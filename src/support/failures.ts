@@ -18,6 +18,7 @@ export const FAILURES = {
   'run-dir.unwritable': 'Check that the run folder is a folder owned by the service and not world-writable: ls -ld DIR',
   'instance.running': 'Stop the other instance first, or look at it: tunnel-agent status',
   'service.not-running': 'Start the service, then try again',
+  'service.no-answer': 'Read the log of the service; when it hangs, restart it',
   'service.not-permitted': 'Run the command as root, or as the user of the service',
   'monitor.netstat-missing': 'Install netstat (BusyBox with netstat, or the net-tools package)',
   'monitor.netstat-failed': 'Run it by hand and read what it says: netstat -tn',

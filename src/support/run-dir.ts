@@ -25,7 +25,9 @@ export async function prepareRunDir(runDir: string): Promise<void> {
     }
   } catch (error) {
     if (error instanceof Failure) throw error;
-    throw new Failure('run-dir.unwritable', `the run folder ${runDir} cannot be used: ${folderErrorReason(error)}`, { cause: error });
+    throw new Failure('run-dir.unwritable', `the run folder ${runDir} cannot be used: ${folderErrorReason(error)}`, {
+      cause: error,
+    });
   }
 }
 
