@@ -2,7 +2,7 @@
  * The local service behind every tunnel of the benchmark, as a process of its own. The first byte of a connection says
  * what it does: `e` echo, `d` send without end (down: device to public side), `u` swallow (up).
  */
-import { type Socket, createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 
 const CHUNK = Buffer.alloc(256 * 1024, 0x5a);
 

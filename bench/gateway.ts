@@ -2,7 +2,7 @@
  * The far end of the tunnel for the benchmark, as a process of its own: `node gateway.js AGENT_PORT PUBLIC_PORT LOCAL_PORT`.
  * It accepts one agent and turns every connection to the public port into a stream to the agent's local port.
  */
-import { type Socket, createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import type { Lease, Link, LocalEnd, LocalEvents } from '../src/protocol/endpoints.ts';
 import { GATEWAY_LIMITS } from '../src/protocol/limits.ts';
 import { Mux } from '../src/protocol/mux.ts';
@@ -44,10 +44,15 @@ function linkOf(socket: Socket, drained: () => void): Link {
       socket.cork();
       const last = chunks.length - 1;
       for (const [index, chunk] of chunks.entries()) {
-        socket.write(chunk, index < last ? undefined : () => {
-          done?.();
-          if (socket.writableLength === 0 && !socket.destroyed) drained();
-        });
+        socket.write(
+          chunk,
+          index < last
+            ? undefined
+            : () => {
+                done?.();
+                if (socket.writableLength === 0 && !socket.destroyed) drained();
+              },
+        );
       }
       socket.uncork();
     },

@@ -1,6 +1,6 @@
 /** The load on a public port and what is measured of it. Every measure ends by itself. */
 import { once } from 'node:events';
-import { type Socket, connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 
 const CHUNK = Buffer.alloc(256 * 1024, 0x5a);
 const MIB = 1024 * 1024;

@@ -163,7 +163,8 @@ async function memoryTable(loaded: ChildProcess, folder: string): Promise<string
   parts.own('bare node', () => endChild(bare));
   await new Promise((resolve) => setTimeout(resolve, 500));
   const node = await memory(bare.pid!);
-  const row = (name: string, { rss, anonymous }: Memory) => `| ${name} | ${rss.toFixed(0)} | ${anonymous.toFixed(0)} |\n`;
+  const row = (name: string, { rss, anonymous }: Memory) =>
+    `| ${name} | ${rss.toFixed(0)} | ${anonymous.toFixed(0)} |\n`;
   return [
     `| Node ${process.version} | RSS MiB | anonymous MiB |\n|---|---|---|\n`,
     row('bare Node', node),
@@ -186,7 +187,11 @@ async function memory(pid: number): Promise<Memory> {
 
 function median(rounds: Figures[]): Figures {
   const keys = Object.keys(rounds[0]!) as (keyof Figures)[];
-  const middle = (key: keyof Figures) => percentile(rounds.map((round) => round[key]).sort((a, b) => a - b), 0.5);
+  const middle = (key: keyof Figures) =>
+    percentile(
+      rounds.map((round) => round[key]).sort((a, b) => a - b),
+      0.5,
+    );
   return Object.fromEntries(keys.map((key) => [key, middle(key)])) as unknown as Figures;
 }
 

@@ -43,7 +43,11 @@ export interface DeviceStatus {
   uptimeSeconds: number;
   pairing: PairingStatus;
   /** null with an outside monitor. */
-  monitor: { kind: 'active' | 'none' | 'fault' | 'starting'; connections: number; sinceConnectedSeconds: number } | null;
+  monitor: {
+    kind: 'active' | 'none' | 'fault' | 'starting';
+    connections: number;
+    sinceConnectedSeconds: number;
+  } | null;
   http: { host: string; port: number } | null;
   /** null where the service runs pairing alone. */
   tunnel: TunnelStatus | null;
@@ -146,7 +150,6 @@ export class Device {
   stop(): Promise<StopReport> {
     return this.#lifecycle.stop(STOP_EACH_MS);
   }
-
 
   async status(): Promise<DeviceStatus> {
     return {
