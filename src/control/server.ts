@@ -6,6 +6,9 @@ import { asFailure, Failure, systemCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import { CONTROL_SOCKET, requestControl } from './client.ts';
 
+/** sun_path of unix(7), without the byte that ends it. */
+const MAX_PATH_BYTES = 107;
+
 export interface ControlServerOptions {
   runDir: string;
   /** What `GET /status` answers; must be plain JSON without secrets. */
@@ -32,6 +35,10 @@ export class ControlServer {
    * @throws Failure `instance.running` where a living service answers, `run-dir.unwritable` where no socket can be made
    */
   async start(): Promise<void> {
+    if (Buffer.byteLength(this.#path) > MAX_PATH_BYTES) {
+      // Node would cut the path, and make the socket somewhere else.
+      throw new Failure('run-dir.unwritable', `${this.#path} is longer than the ${MAX_PATH_BYTES} bytes of a socket's path`);
+    }
     await this.#removeStale();
     try {
       this.#server = await this.#listen();
@@ -74,7 +81,7 @@ export class ControlServer {
       throw new Failure('run-dir.unwritable', `${this.#path} is in the way: it is not a socket; remove it`);
     }
     await this.#refuseSecond(CONTROL_SOCKET);
-    const aside = `.${process.pid}`; // no longer than the name itself: a socket's path has at most 107 bytes
+    const aside = `.${process.pid}`; // no longer than the name itself, see MAX_PATH_BYTES
     const asidePath = join(this.#options.runDir, aside);
     try {
       await rename(this.#path, asidePath);

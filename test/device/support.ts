@@ -58,9 +58,14 @@ export async function untilStatus(service: Service, passes: (status: DeviceStatu
   let last: unknown = null;
   try {
     return await until('the status', async () => {
-      const status = await statusOf(service).catch((error: unknown) => void (last = error));
-      last = status ?? last;
-      return status && passes(status) ? status : null;
+      try {
+        const status = await statusOf(service);
+        last = status;
+        return passes(status) ? status : null;
+      } catch (error) {
+        last = String(error);
+        return null;
+      }
     });
   } catch (error) {
     throw new Error(`${(error as Error).message}; the last was ${JSON.stringify(last)}`, { cause: error });
