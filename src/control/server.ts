@@ -37,7 +37,10 @@ export class ControlServer {
   async start(): Promise<void> {
     if (Buffer.byteLength(this.#path) > MAX_PATH_BYTES) {
       // Node would cut the path, and make the socket somewhere else.
-      throw new Failure('run-dir.unwritable', `${this.#path} is longer than the ${MAX_PATH_BYTES} bytes of a socket's path`);
+      throw new Failure(
+        'run-dir.unwritable',
+        `${this.#path} is longer than the ${MAX_PATH_BYTES} bytes of a socket's path`,
+      );
     }
     await this.#removeStale();
     try {

@@ -4,7 +4,6 @@
  */
 export const FAILURES = {
   'config.invalid': 'Correct the settings listed, then run: tunnel-agent config check',
-  'config.unreadable': 'Make the configuration file readable by the service, then run: tunnel-agent config check',
   'config.exists': 'Choose another file with --config, or replace this one with --force',
   'config.unwritable': 'Check that the folder exists, is writable and has free space',
   'config.last-good': 'Correct the configuration file, then run: tunnel-agent config check',

@@ -55,7 +55,14 @@ t.test('config check lists every fault of file and environment, and exits 78', a
   const { code, stdout, stderr } = await tunnelAgent(['config', 'check', '--config', file], { LOG_LEVEL: 'loud' });
   t.equal(code, 78);
   t.equal(stdout, '');
-  for (const part of ['http.port = "many"', 'tunel', 'meeting.token', 'LOG_LEVEL = "loud"', `from: ${file}`, 'from: environment']) {
+  for (const part of [
+    'http.port = "many"',
+    'tunel',
+    'meeting.token',
+    'LOG_LEVEL = "loud"',
+    `from: ${file}`,
+    'from: environment',
+  ]) {
     t.match(stderr, part);
   }
   t.notMatch(stderr, TOKEN);
@@ -98,7 +105,10 @@ t.test('config show prints every setting and where it comes from, secrets masked
   const json = await tunnelAgent(['config', 'show', '--json', '--config', file], settings);
   const shown = JSON.parse(json.stdout) as { settings: { key: string }[] };
   t.match(shown, { origin: 'file', file });
-  t.strictSame(shown.settings.map(({ key }) => key), OPTION_KEYS);
+  t.strictSame(
+    shown.settings.map(({ key }) => key),
+    OPTION_KEYS,
+  );
   t.notMatch(json.stdout, TOKEN);
 });
 

@@ -35,8 +35,12 @@ const paired: DeviceStatus = {
   faults: [],
 };
 type Part = (status: DeviceStatus) => Partial<DeviceStatus>;
-const tunnel = (change: Partial<NonNullable<DeviceStatus['tunnel']>>): Part => ({ tunnel }) => ({ tunnel: tunnel && { ...tunnel, ...change } });
-const pairing = (change: Partial<DeviceStatus['pairing']>): Part => ({ pairing }) => ({ pairing: { ...pairing, ...change } });
+const tunnel =
+  (change: Partial<NonNullable<DeviceStatus['tunnel']>>): Part =>
+  ({ tunnel }) => ({ tunnel: tunnel && { ...tunnel, ...change } });
+const pairing =
+  (change: Partial<DeviceStatus['pairing']>): Part =>
+  ({ pairing }) => ({ pairing: { ...pairing, ...change } });
 const textOf = (part: Part) => statusText({ ...paired, ...part(paired) });
 
 t.test('a paired device with its tunnel up, as a whole', async (t) => {
@@ -55,21 +59,65 @@ t.test('a paired device with its tunnel up, as a whole', async (t) => {
 });
 
 for (const [what, part, line] of [
-  ['pairing that is open', pairing({ open: true, reason: 'the device has never been paired', opensInSeconds: 0 }), '  pairing  open: the device has never been paired'],
-  ['pairing that counts down', pairing({ reason: 'there is no tunnel', opensInSeconds: 599 }), '  pairing  closed: there is no tunnel; opens in 9 min 59 s'],
+  [
+    'pairing that is open',
+    pairing({ open: true, reason: 'the device has never been paired', opensInSeconds: 0 }),
+    '  pairing  open: the device has never been paired',
+  ],
+  [
+    'pairing that counts down',
+    pairing({ reason: 'there is no tunnel', opensInSeconds: 599 }),
+    '  pairing  closed: there is no tunnel; opens in 9 min 59 s',
+  ],
   ['no key', pairing({ key: null }), '  key      none'],
-  ['a key that cannot be read', pairing({ key: { failure: '/root/.ssh/authorized_keys is a folder' } }), '  key      /root/.ssh/authorized_keys is a folder'],
-  ['several connections', () => ({ monitor: { kind: 'active', connections: 3, sinceConnectedSeconds: 0 } }), '  monitor  a tunnel stands (3 connections)'],
-  ['no tunnel', () => ({ monitor: { kind: 'none', connections: 0, sinceConnectedSeconds: 3_600 } }), '  monitor  no tunnel, for 1 h'],
-  ['no poll yet', () => ({ monitor: { kind: 'starting', connections: 0, sinceConnectedSeconds: 0 } }), '  monitor  has not looked yet'],
-  ['a monitor at fault', () => ({ monitor: { kind: 'fault', connections: 0, sinceConnectedSeconds: 0 } }), '  monitor  cannot tell whether a tunnel stands, see the fault'],
+  [
+    'a key that cannot be read',
+    pairing({ key: { failure: '/root/.ssh/authorized_keys is a folder' } }),
+    '  key      /root/.ssh/authorized_keys is a folder',
+  ],
+  [
+    'several connections',
+    () => ({ monitor: { kind: 'active', connections: 3, sinceConnectedSeconds: 0 } }),
+    '  monitor  a tunnel stands (3 connections)',
+  ],
+  [
+    'no tunnel',
+    () => ({ monitor: { kind: 'none', connections: 0, sinceConnectedSeconds: 3_600 } }),
+    '  monitor  no tunnel, for 1 h',
+  ],
+  [
+    'no poll yet',
+    () => ({ monitor: { kind: 'starting', connections: 0, sinceConnectedSeconds: 0 } }),
+    '  monitor  has not looked yet',
+  ],
+  [
+    'a monitor at fault',
+    () => ({ monitor: { kind: 'fault', connections: 0, sinceConnectedSeconds: 0 } }),
+    '  monitor  cannot tell whether a tunnel stands, see the fault',
+  ],
   ['an outside monitor', () => ({ monitor: null }), "  monitor  another program's (ZEROFORCE_MONITOR=off)"],
   ['no HTTP', () => ({ http: null }), '  http     not listening'],
   ['HTTP on IPv4', () => ({ http: { host: '0.0.0.0', port: 5001 } }), '  http     0.0.0.0:5001'],
-  ['pairing alone', () => ({ tunnel: null }), '  tunnel   none: without a Meeting identity the service runs pairing alone'],
-  ['a proxy with an IPv6 address', tunnel({ proxy: { host: '2001:db8::1', port: 9001, tls: false }, protocol: 'legacy', streams: 1 }), '  tunnel   up for 5 min 12 s to [2001:db8::1]:9001 (legacy), 1 stream open'],
-  ['a first attempt', tunnel({ state: 'connecting', inStateMs: 1_400 }), '  tunnel   connecting to proxy.example:9001 over TLS for 1 s'],
-  ['a pause', tunnel({ state: 'waiting', nextAttemptInMs: 0 }), '  tunnel   down; next attempt at proxy.example:9001 over TLS in 0 s'],
+  [
+    'pairing alone',
+    () => ({ tunnel: null }),
+    '  tunnel   none: without a Meeting identity the service runs pairing alone',
+  ],
+  [
+    'a proxy with an IPv6 address',
+    tunnel({ proxy: { host: '2001:db8::1', port: 9001, tls: false }, protocol: 'legacy', streams: 1 }),
+    '  tunnel   up for 5 min 12 s to [2001:db8::1]:9001 (legacy), 1 stream open',
+  ],
+  [
+    'a first attempt',
+    tunnel({ state: 'connecting', inStateMs: 1_400 }),
+    '  tunnel   connecting to proxy.example:9001 over TLS for 1 s',
+  ],
+  [
+    'a pause',
+    tunnel({ state: 'waiting', nextAttemptInMs: 0 }),
+    '  tunnel   down; next attempt at proxy.example:9001 over TLS in 0 s',
+  ],
   ['a stopped tunnel', tunnel({ state: 'stopped' }), '  tunnel   stopped'],
 ] as [string, Part, string][]) {
   t.test(`shows ${what}`, async (t) => {
@@ -78,7 +126,12 @@ for (const [what, part, line] of [
 }
 
 t.test('a failure of the tunnel comes with its name, its age and what to do', async (t) => {
-  const lastFailure = { code: 'proxy.refused', sentence: 'proxy.example:9001 refused', remedy: 'Check it', agoMs: 65_000 } as const;
+  const lastFailure = {
+    code: 'proxy.refused',
+    sentence: 'proxy.example:9001 refused',
+    remedy: 'Check it',
+    agoMs: 65_000,
+  } as const;
   t.match(
     textOf(tunnel({ state: 'waiting', nextAttemptInMs: 4_000, lastFailure })),
     [

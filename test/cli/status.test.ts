@@ -1,17 +1,17 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { spawn } from 'node:child_process';
 import t, { type Test } from 'tap';
 import pkg from '../../package.json' with { type: 'json' };
 import { device, meeting, setKey, socketOf, untilStatus } from '../device/support.ts';
 import { endChild, freePort } from '../support/processes.ts';
 import { startRawProxy } from '../support/raw-proxy.ts';
 import { requires } from '../support/requires.ts';
-import { makeKey } from '../support/sshd.ts';
 import { PROGRAM, tunnelAgent } from '../support/service.ts';
+import { makeKey } from '../support/sshd.ts';
 import { until } from '../support/until.ts';
 
 t.test('without a service: exit 1, with what to do', async (t) => {
@@ -20,13 +20,18 @@ t.test('without a service: exit 1, with what to do', async (t) => {
     const { code, stdout, stderr } = await tunnelAgent(args, { ZEROFORCE_RUN_DIR: runDir });
     t.equal(code, 1);
     t.equal(stdout, '');
-    t.equal(stderr, `tunnel-agent: no service answers at ${runDir}/control.sock\n  service.not-running: Start the service, then try again\n`);
+    t.equal(
+      stderr,
+      `tunnel-agent: no service answers at ${runDir}/control.sock\n  service.not-running: Start the service, then try again\n`,
+    );
   }
 });
 
 t.test('something else at the socket: exit 1 in bounded time', async (t) => {
   const runDir = folder(t);
-  const server = createServer((socket) => void socket.on('error', () => {}).resume()).listen(join(runDir, 'control.sock'));
+  const server = createServer((socket) => void socket.on('error', () => {}).resume()).listen(
+    join(runDir, 'control.sock'),
+  );
   await once(server, 'listening');
   t.teardown(() => void server.close());
   const { code, stdout, stderr } = await tunnelAgent(['status'], { ZEROFORCE_RUN_DIR: runDir });
@@ -73,7 +78,17 @@ t.test('status --json has its documented shape', requires('ssh-keygen'), async (
     },
     faults: [],
   });
-  t.strictSame(Object.keys(status), ['version', 'pid', 'hostname', 'uptimeSeconds', 'pairing', 'monitor', 'http', 'tunnel', 'faults']);
+  t.strictSame(Object.keys(status), [
+    'version',
+    'pid',
+    'hostname',
+    'uptimeSeconds',
+    'pairing',
+    'monitor',
+    'http',
+    'tunnel',
+    'faults',
+  ]);
   t.equal(statSync(socketOf(service)).mode & 0o777, 0o600);
 });
 
@@ -88,7 +103,10 @@ t.test('a person reads what is wrong and what to do', async (t) => {
   t.match(stdout, /^ {2}key {6}none$/m);
   t.match(stdout, /^ {2}monitor {2}cannot tell whether a tunnel stands, see the fault$/m);
   t.match(stdout, /^ {11}proxy\.refused: Check MEETING_PROXY_HOST/m);
-  t.match(stdout, /^ {2}fault {4}the program \/nowhere\/netstat is not there.*\n {11}monitor\.netstat-missing: Install/m);
+  t.match(
+    stdout,
+    /^ {2}fault {4}the program \/nowhere\/netstat is not there.*\n {11}monitor\.netstat-missing: Install/m,
+  );
 });
 
 t.test('the service goes on when the reader of its log goes away', async (t) => {

@@ -61,7 +61,10 @@ t.test('something in its place that is no socket is named, and left alone', asyn
 t.test('a folder whose name is too long for a socket is named', async (t) => {
   const runDir = join(folder(t), 'x'.repeat(120));
   await mkdir(runDir);
-  await t.rejects(newServer(t, runDir).start(), { code: 'run-dir.unwritable', message: /x{120}.* is longer than the 107 bytes/ });
+  await t.rejects(newServer(t, runDir).start(), {
+    code: 'run-dir.unwritable',
+    message: /x{120}.* is longer than the 107 bytes/,
+  });
 });
 
 t.test('heal makes a socket that has vanished, once, and leaves one that is there', async (t) => {

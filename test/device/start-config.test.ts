@@ -26,7 +26,11 @@ t.test('a file that broke after it once worked: the last good one runs, and says
   const shown = await tunnelAgent(['config', 'show', '--config', file], second.settings);
   t.match(shown.stdout, new RegExp(`^services +\\{"echo":${port}\\}`, 'm'));
   t.match(await tunnelAgent(['status', '--config', file], second.settings), { code: 0 }, 'and it can be asked');
-  t.match(await tunnelAgent(['config', 'check', '--config', file], second.settings), { code: 78 }, 'but is not called valid');
+  t.match(
+    await tunnelAgent(['config', 'check', '--config', file], second.settings),
+    { code: 78 },
+    'but is not called valid',
+  );
   await end(second, 'SIGTERM');
 
   const wrong = await tunnelAgent(['run', '--config', file], { ...first.settings, ZEROFORCE_HTTP_PORT: 'http' });
@@ -93,14 +97,23 @@ t.test('a file named with --config must be there', async (t) => {
 
 t.test('without a Meeting identity pairing runs alone, and log and status say so', async (t) => {
   const service = await device(t);
-  t.match(logLine(service, 'identity.missing'), { level: 'warn', msg: 'pairing runs alone', remedy: 'MEETING_DEVICE_KEY' });
+  t.match(logLine(service, 'identity.missing'), {
+    level: 'warn',
+    msg: 'pairing runs alone',
+    remedy: 'MEETING_DEVICE_KEY',
+  });
   t.equal((await statusOf(service)).tunnel, null);
   t.match((await tunnelAgent(['status'], service.settings)).stdout, /^ {2}tunnel {3}none: without a Meeting identity/m);
   t.equal(await isReady(service), true);
 });
 
 t.test('empty variables count as not set', async (t) => {
-  const service = await device(t, { MEETING_TOKEN: '', MEETING_PROXY_PORT: '', ZEROFORCE_PAIRING_TIMEOUT: '', LOG_LEVEL: '' });
+  const service = await device(t, {
+    MEETING_TOKEN: '',
+    MEETING_PROXY_PORT: '',
+    ZEROFORCE_PAIRING_TIMEOUT: '',
+    LOG_LEVEL: '',
+  });
   t.equal(await isReady(service), true);
 });
 

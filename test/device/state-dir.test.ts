@@ -39,19 +39,23 @@ for (const [what, spoil, repair] of [
     t.equal((await setKey(service, newLine)).status, 200);
   });
 
-  t.test(`a ${what} folder of the key file: setkey answers 500, the old key stays, the service goes on`, needs, async (t) => {
-    const { service, oldLine, newLine, inside } = await onSmallDisk(t, 'ssh');
-    await until('pairing to open', () => isReady(service));
-    inside(spoil);
-    t.strictSame(await setKey(service, newLine), NOT_STORED);
-    await logged(service, /"code":"key\.unwritable".*the key was not replaced/);
-    t.equal(inside('cat DIR/authorized_keys'), oldLine);
-    t.equal(await isReady(service), true);
+  t.test(
+    `a ${what} folder of the key file: setkey answers 500, the old key stays, the service goes on`,
+    needs,
+    async (t) => {
+      const { service, oldLine, newLine, inside } = await onSmallDisk(t, 'ssh');
+      await until('pairing to open', () => isReady(service));
+      inside(spoil);
+      t.strictSame(await setKey(service, newLine), NOT_STORED);
+      await logged(service, /"code":"key\.unwritable".*the key was not replaced/);
+      t.equal(inside('cat DIR/authorized_keys'), oldLine);
+      t.equal(await isReady(service), true);
 
-    inside(repair);
-    t.equal((await setKey(service, newLine)).status, 200);
-    t.equal(inside('cat DIR/authorized_keys'), newLine);
-  });
+      inside(repair);
+      t.equal((await setKey(service, newLine)).status, 200);
+      t.equal(inside('cat DIR/authorized_keys'), newLine);
+    },
+  );
 }
 
 t.test('a state folder that cannot be made: the service starts, says so, and refuses to pair', needs, async (t) => {
