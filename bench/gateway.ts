@@ -69,6 +69,11 @@ function linkOf(socket: Socket, drained: () => void): Link {
 function localEnd(socket: Socket, events: LocalEvents): LocalEnd {
   let error: Error | null = null;
   let destroyed = false;
+  let corked = false;
+  const uncork = () => {
+    corked = false;
+    socket.uncork();
+  };
   socket.on('data', (bytes) => events.data(owned(bytes)));
   socket.on('end', () => events.ended());
   socket.on('error', (cause) => {
@@ -80,7 +85,14 @@ function localEnd(socket: Socket, events: LocalEvents): LocalEnd {
   setImmediate(() => events.opened());
   socket.resume();
   return {
-    write: (bytes, done) => void socket.write(bytes, () => done()),
+    write: (bytes, done) => {
+      if (!corked) {
+        corked = true; // the frames of one read leave in one system call
+        socket.cork();
+        process.nextTick(uncork);
+      }
+      socket.write(bytes, () => done());
+    },
     end: () => void socket.end(),
     pause: () => void socket.pause(),
     resume: () => void socket.resume(),

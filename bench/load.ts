@@ -99,21 +99,22 @@ export async function roundTripsUnderBulk(port: number, count: number): Promise<
   return times;
 }
 
-/** New connections a second, each carried until its first echoed byte, `atOnce` at a time. */
+/** New connections a second, each from its opening over one echoed byte to its orderly end, `atOnce` at a time. */
 export async function newConnections(port: number, count: number, atOnce: number): Promise<number> {
   let left = count;
   const startMs = performance.now();
   const worker = async () => {
     while (left > 0) {
       left -= 1;
-      let answered: () => void = () => undefined;
-      const echoed = new Promise<void>((resolve) => {
-        answered = resolve;
+      let echoed = false;
+      const socket = await open(port, 'e', () => {
+        echoed = true;
+        socket.end();
       });
-      const socket = await open(port, 'e', () => answered());
+      const closed = once(socket, 'close');
       socket.write('x');
-      await echoed;
-      socket.destroy();
+      await closed;
+      if (!echoed) throw new Error('a connection was closed before its first byte came back');
     }
   };
   await Promise.all(Array.from({ length: atOnce }, worker));

@@ -68,6 +68,7 @@ export class Device {
   readonly #lifecycle = new Lifecycle();
   #controlFailure: Failure | null = null;
   #cancelHeal: Cancel = () => undefined;
+  #healing: Promise<void> = Promise.resolve();
   #stopping = false;
 
   readonly #control: ControlServer;
@@ -121,7 +122,8 @@ export class Device {
    * @throws Failure `instance.running`: then nothing else has been started
    */
   async start(): Promise<void> {
-    await this.#startControl(() => this.#control.start());
+    await this.#openControl(() => this.#control.start());
+    if (this.#controlFailure?.code === 'instance.running') throw this.#controlFailure;
     this.#lifecycle.own('the control socket', () => this.#control.stop());
     this.#healLater();
     this.#lifecycle.own('the healing of the control socket', () => this.#stopHealing());
@@ -139,11 +141,6 @@ export class Device {
     await this.#monitor?.start();
     this.#lifecycle.own('the monitor', () => this.#monitor?.stop());
     this.#log.info({ version: this.#version, pid: process.pid }, 'the service is ready');
-  }
-
-  #stopHealing(): void {
-    this.#stopping = true;
-    this.#cancelHeal();
   }
 
   /** Stops the parts in reverse order, each within a bound; gives what did not stop cleanly. */
@@ -165,16 +162,16 @@ export class Device {
     };
   }
 
-  /** The socket proves that this is the only service of the run folder; any other trouble with it is only reported. */
-  async #startControl(start: () => Promise<void>): Promise<void> {
+  /** Never rejects: trouble with the socket is reported once, stands in the status, and is tried again. */
+  async #openControl(open: () => Promise<void>): Promise<void> {
+    const before = this.#controlFailure;
     try {
       await prepareRunDir(this.#config.runDir);
-      await start();
+      await open();
       this.#controlFailure = null;
     } catch (error) {
       const failure = asFailure(error);
-      if (failure.code === 'instance.running') throw failure;
-      if (failure.code !== this.#controlFailure?.code) {
+      if (failure.code !== before?.code) {
         this.#log.error({ code: failure.code, remedy: failure.remedy }, failure.message);
       }
       this.#controlFailure = failure;
@@ -203,10 +200,17 @@ export class Device {
 
   /** Someone may have emptied the run folder: then nobody could ask the service how it is. */
   #healLater(): void {
-    this.#cancelHeal = this.#clock.after(HEAL_MS, async () => {
-      await this.#startControl(() => this.#control.heal()).catch(() => undefined);
-      if (!this.#stopping) this.#healLater();
+    this.#cancelHeal = this.#clock.after(HEAL_MS, () => {
+      this.#healing = this.#openControl(() => this.#control.heal()).then(() => {
+        if (!this.#stopping) this.#healLater();
+      });
     });
+  }
+
+  async #stopHealing(): Promise<void> {
+    this.#stopping = true;
+    this.#cancelHeal();
+    await this.#healing;
   }
 
   #info(): DeviceInfo {

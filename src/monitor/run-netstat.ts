@@ -53,10 +53,7 @@ export async function runNetstat({ command, timeoutMs, clock, signal }: RunNetst
     throw new Failure('monitor.netstat-unreadable', `${command} -tn printed more than ${MAX_OUTPUT_BYTES} bytes`);
   }
   if (result.code === 'ENOENT') {
-    throw new Failure(
-      'monitor.netstat-missing',
-      `the program ${command} is not there; PATH is ${process.env.PATH ?? 'empty'}`,
-    );
+    throw new Failure('monitor.netstat-missing', `there is no program ${command} in the PATH of the service`);
   }
   if (result.failed) {
     const why = firstLine(result.stderr) || result.shortMessage;

@@ -54,6 +54,7 @@ function isRead(req: IncomingMessage): boolean {
 
 /** Calls `done` at the end of the body; a sender that finds no end is cut off. */
 function drain(req: IncomingMessage, clock: Clock, done: () => void): void {
+  if (req.destroyed) return; // the sender has gone
   let bytes = 0;
   const cancel = clock.after(DRAIN_MAX_MS, () => req.socket.destroy());
   req.on('data', (chunk: Buffer) => {

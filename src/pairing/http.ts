@@ -24,7 +24,7 @@ export interface PairingAppOptions {
   healthy: () => boolean;
   /** Streams of the reverse tunnel come from this IPv4 address; they may not pair. */
   tunnelSource: string;
-  /** Host names, besides localhost and *.local, whose pages may pair. */
+  /** Names and addresses whose pages may pair, besides those of the device, localhost and *.local. */
   allowedHosts: readonly string[];
   clock: Clock;
   log: Log;
@@ -51,7 +51,7 @@ export function createPairingApp(options: PairingAppOptions): Express {
 
   function refuseForeignPage(req: Request): void {
     const { origin } = req.headers;
-    if (origin !== undefined && !isTrustedOrigin(origin, ownAddresses(), allowedHosts)) {
+    if (origin !== undefined && !isTrustedOrigin(origin, [...ownAddresses(), ...allowedHosts])) {
       throw new Refusal(403, 'Pages from elsewhere may not pair; open a page of this device');
     }
   }

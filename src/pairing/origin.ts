@@ -7,18 +7,17 @@ export function ownAddresses(): string[] {
 
 /**
  * Whether a web page of this origin may pair (pairing: requests 4). Only its host counts: an address of the device,
- * localhost, a name under .local, or a configured name. The Host header proves nothing: under DNS rebinding it names
+ * localhost, a name under .local, or a configured host. The Host header proves nothing: under DNS rebinding it names
  * the attacker's page just as Origin does.
  *
  * @param origin the header as it came; `null`, an empty or a malformed one is never trusted
- * @param addresses of the device
- * @param names further host names, in any case
+ * @param hosts names and addresses, in any case; IPv6 without brackets
  */
-export function isTrustedOrigin(origin: string, addresses: readonly string[], names: readonly string[]): boolean {
+export function isTrustedOrigin(origin: string, hosts: readonly string[]): boolean {
   const host = hostOf(origin);
   if (host === null) return false;
   if (host === 'localhost' || /[^.]\.local$/.test(host)) return true;
-  return [...addresses.map(addressAsHost), ...names.map((name) => name.toLowerCase())].includes(host);
+  return hosts.some((trusted) => hostOf(`http://${trusted.includes(':') ? `[${trusted}]` : trusted}`) === host);
 }
 
 /** The host of `scheme://host[:port]`, in the one form that URL gives it; null for anything else. */
@@ -29,10 +28,6 @@ function hostOf(origin: string): string | null {
   } catch {
     return null;
   }
-}
-
-function addressAsHost(address: string): string {
-  return address.includes(':') ? (hostOf(`http://[${address}]`) ?? address) : address;
 }
 
 /** `[fe80::1%eth0]` → `[fe80::1]`: the zone says through which interface, not whose address. */

@@ -129,7 +129,7 @@ type MulterOptions = multer.Options & { streamHandler: (req: Request, parser: Wr
 /** The fields of a multipart form without files; a repeated one is an array, a nested one an object. */
 function parseMultipart(body: Buffer, req: Request, res: Response): Promise<Record<string, unknown>> {
   const options: MulterOptions = {
-    limits: { fieldSize: BODY_MAX_BYTES, fields: FIELDS_MAX, parts: FIELDS_MAX, headerPairs: 16, files: 0 },
+    limits: { fieldSize: BODY_MAX_BYTES, fields: FIELDS_MAX, parts: FIELDS_MAX, headerPairs: 16 },
     streamHandler: (_req, parser) => parser.end(body),
   };
   return new Promise((resolve, reject) => {

@@ -47,11 +47,6 @@ export class Backlog {
     return this.#reading;
   }
 
-  /** Bytes of legacy streams that wait. */
-  get totalBytes(): number {
-    return this.#totalBytes;
-  }
-
   /** `bytes` more, or fewer, wait for a stream's local end. */
   changed(stream: Stream, bytes: number): void {
     if (stream.v1) return;

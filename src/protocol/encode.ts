@@ -1,4 +1,4 @@
-import { CONTROL_PAYLOAD_MAX_BYTES, HEADER_BYTES, type ResetCode, TEXT_MAX_BYTES, TYPE } from './types.ts';
+import { HEADER_BYTES, type ResetCode, TEXT_MAX_BYTES, TYPE } from './types.ts';
 
 /** The 9 bytes before a payload of `length` bytes (README 2.1). */
 export function encodeHeader(type: number, id: number, length: number): Buffer {
@@ -83,7 +83,6 @@ function shortened(text: string): Buffer {
 }
 
 function control(type: number, id: number, length: number): Buffer {
-  if (length > CONTROL_PAYLOAD_MAX_BYTES) throw new RangeError(`a control payload of ${length} bytes is too long`);
   return writeHeader(Buffer.allocUnsafe(HEADER_BYTES + length), type, id, length);
 }
 

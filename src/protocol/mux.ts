@@ -98,8 +98,10 @@ export class Mux {
 
   /** The peer said G. */
   #goingAway: Failure | null = null;
-  /** We are ending: nothing new is opened, and the link ends once all is written. */
+  /** We are closing: nothing new is opened, and the link ends once all is written. */
   #ending = false;
+  /** The link has been told to end: nothing more is written. */
+  #linkEnding = false;
   #linkEnded = false;
   #over = false;
   #cancelClose: Cancel | null = null;
@@ -171,7 +173,7 @@ export class Mux {
     this.#linkEnded = true;
     if (this.#over) return;
     if (this.#goingAway !== null || this.#ending) {
-      this.#finish(this.#goingAway, error === null);
+      this.#finish(this.#goingAway, error === null || this.#ending);
       return;
     }
     const inside = this.#decoder.insideFrame ? ' in the middle of a frame' : '';
@@ -216,7 +218,7 @@ export class Mux {
     this.#ending = true;
     // Our own end counts, whatever the peer has announced.
     this.#goingAway = null;
-    this.#cancelClose = this.#options.clock.after(this.#options.limits.closeMs, () => this.#finish(null, true));
+    this.#cancelClose ??= this.#options.clock.after(this.#options.limits.closeMs, () => this.#finish(null, true));
     this.#sender.together(() => {
       if (reasonText !== undefined && this.#v1) this.#sender.control(encodeGoingAway(0, 0, reasonText));
       for (const stream of [...this.#streams.values()]) stream.close();
@@ -411,8 +413,8 @@ export class Mux {
     released: (stream: Stream) => {
       this.#streams.delete(stream.id);
       this.#closing.add(stream);
+      // The frame that released it may be collected but not yet written: the link is ended from `drained`.
       this.#backlog.linger(stream);
-      this.#endLinkWhenDone();
     },
     over: (stream: Stream) => {
       this.#closing.delete(stream);
@@ -447,15 +449,18 @@ export class Mux {
     });
   }
 
-  /** After our close, or the peer's G: once nothing is open and all is written, the link ends. */
+  /**
+   * After our close, or the peer's G: once nothing is open, the link ends behind what it was given. Every end of a
+   * stream comes with bytes received or written, so it is enough to look after these.
+   */
   #endLinkWhenDone(): void {
-    if (this.#over || !(this.#ending || this.#goingAway !== null)) return;
-    if (this.#streams.size > 0 || !this.#sender.idle || this.#options.link.queuedBytes > 0) return;
-    if (!this.#ending) {
-      this.#ending = true;
-      const finish = () => this.#finish(this.#goingAway, true);
-      this.#cancelClose = this.#options.clock.after(this.#options.limits.closeMs, finish);
-    }
+    if (this.#over || this.#linkEnding || !(this.#ending || this.#goingAway !== null)) return;
+    if (this.#streams.size > 0 || !this.#sender.idle) return;
+    this.#linkEnding = true;
+    this.#sender.stop();
+    this.#cancelClose ??= this.#options.clock.after(this.#options.limits.closeMs, () => {
+      this.#finish(this.#goingAway, true);
+    });
     this.#options.link.end();
   }
 

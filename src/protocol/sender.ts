@@ -73,9 +73,10 @@ export class Sender {
 
   /** Collects frames while `work` runs and sends them together afterwards. */
   together(work: () => void): void {
+    const held = this.#held;
     this.#held = true;
     work();
-    this.#held = false;
+    this.#held = held;
     this.pump();
   }
 

@@ -45,7 +45,7 @@ export interface TunnelStatus {
   lastFailure: { code: FailureCode; sentence: string; remedy: string; agoMs: number } | null;
 }
 
-/** Reason that a proxy gives to a session that made room for a newer one with the same key (wire 5.11). */
+/** Reason that a proxy gives to a session that made room for a newer one with the same key (protocol/README 4.8). */
 const REPLACED = 'session_replaced';
 /** After the end of the last session, for the local services to take what is left for them. */
 const STOP_GRACE_MS = 500;

@@ -5,10 +5,10 @@ import type { Lease } from '../protocol/endpoints.ts';
 const READ_BYTES = 256 * 1024;
 
 /**
- * Idle buffers kept for the next burst: a link and a stream in flow hold four. More are made on demand and left to
- * the garbage collector, so that an idle device keeps at most 1 MiB.
+ * Idle buffers that are kept: always a few, and in a burst as many as are lent, or the kernel would map and clear fresh
+ * pages for every read. As the burst ends so does the reason, so that an idle device keeps a few MiB at most.
  */
-const KEPT_BUFFERS = 4;
+const KEPT_BUFFERS = { always: 4, atMost: 16 };
 
 /**
  * Reads up to this size are copied out of their buffer. A keystroke that waits for a slow service would otherwise
@@ -19,13 +19,17 @@ const COPIED_BYTES = 32 * 1024;
 /** Read buffers that are used again. A fresh one costs address space only: its pages are touched when read into. */
 export class BufferPool {
   readonly #idle: Buffer[] = [];
+  #lent = 0;
 
   take(): Buffer {
+    this.#lent += 1;
     return this.#idle.pop() ?? Buffer.allocUnsafeSlow(READ_BYTES);
   }
 
   give(buffer: Buffer): void {
-    if (this.#idle.length < KEPT_BUFFERS) this.#idle.push(buffer);
+    this.#lent -= 1;
+    const kept = Math.min(Math.max(this.#lent, KEPT_BUFFERS.always), KEPT_BUFFERS.atMost);
+    if (this.#idle.length < kept) this.#idle.push(buffer);
   }
 
   /** Buffers waiting to be used again. */

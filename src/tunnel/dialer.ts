@@ -57,7 +57,7 @@ const NEXT_ADDRESS_MS = 250;
 
 /**
  * Silence before the kernel asks whether an idle peer is still there. libuv then asks every second, ten times, so a
- * dead one is noticed within 30 s; wire 4 allows 45.
+ * dead one is noticed within 30 s; the promise is 45.
  */
 const KEEPALIVE_MS = 20_000;
 

@@ -20,12 +20,12 @@ export interface Accepted {
   /** The key under which the proxy knows this device, where it says so. */
   peerDeviceKey: string | null;
   v1: boolean;
-  /** Frames that came with the reply (wire 1.4). What follows them is held by the link. */
+  /** Frames that came with the reply (protocol/README 1.4). What follows them is held by the link. */
   rest: Buffer;
 }
 
 /**
- * Says who we are and reads the answer (wire 1.2, 1.3). The link is the caller's, to use or to destroy.
+ * Says who we are and reads the answer (protocol/README 1.2 to 1.6). The link is the caller's, to use or to destroy.
  *
  * @throws Failure `proxy.handshake-closed`, `proxy.handshake-silent`, `proxy.handshake-refused`, `proxy.tls-required`
  * or `proxy.not-protocol`

@@ -5,7 +5,7 @@ import { systemCode } from '../support/failures.ts';
 import { type BufferPool, PooledReader } from './buffer-pool.ts';
 import { connectionOf, readPeerState, readTcpState } from './tcp-table.ts';
 
-/** Wire 1.6: a local connection that does not stand by then has failed. */
+/** A local connection that does not stand by then has failed (protocol/README 3.1). */
 const CONNECT_TIMEOUT_MS = 10_000;
 
 /** Where streams end: services of this device only. */
@@ -14,7 +14,7 @@ const TARGET_HOST = '127.0.0.1';
 export interface LocalForwardOptions {
   /** Allow-list: service name to local port. */
   services: Record<string, number>;
-  /** Loopback address that streams are dialled from, which tells them from everything else (wire 1.6). */
+  /** Loopback address that streams are dialled from: sshd's log, its penalties and the pairing routes tell them by it. */
   sourceAddress: string;
   pool: BufferPool;
   clock: Clock;
@@ -80,6 +80,7 @@ class SocketEnd implements LocalEnd {
   readonly #events: LocalEvents;
   readonly #cancelDeadline: Cancel;
   #connected = false;
+  #corked = false;
   #destroyed = false;
   #error: Error | null = null;
 
@@ -136,8 +137,19 @@ class SocketEnd implements LocalEnd {
   }
 
   write(bytes: Uint8Array, done: () => void): void {
+    // The frames of one read of the link leave in one system call; bench: a tenth to a third less CPU a byte.
+    if (!this.#corked) {
+      this.#corked = true;
+      this.socket.cork();
+      process.nextTick(this.#uncork);
+    }
     this.socket.write(bytes, () => done());
   }
+
+  readonly #uncork = (): void => {
+    this.#corked = false;
+    this.socket.uncork();
+  };
 
   /**
    * As in `LocalEnd`. The service is on this machine, so even what it has received and not read is seen: a slow reader's

@@ -2,7 +2,7 @@ import type { OpenLocal } from '../protocol/endpoints.ts';
 import { DEVICE_LIMITS } from '../protocol/limits.ts';
 import { Mux, type MuxStats } from '../protocol/mux.ts';
 import type { Clock } from '../support/clock.ts';
-import { Failure, type FailureCode } from '../support/failures.ts';
+import { Failure, type FailureCode, systemCode } from '../support/failures.ts';
 import { type BufferPool, ownedLease } from './buffer-pool.ts';
 import { dial, type ProxyAddress } from './dialer.ts';
 import { type Accepted, type Identity, shakeHands } from './handshake.ts';
@@ -111,6 +111,7 @@ function carry(
       wrote: () => watch?.wrote(),
       ended: (error) => {
         watch?.stop();
+        failure ??= unanswered(error);
         stop.removeEventListener('abort', close);
         mux.linkEnded(error);
         const nowMs = clock.nowMs();
@@ -133,4 +134,11 @@ function watchUnacknowledged(link: SocketLink, clock: Clock, dead: (failure: Fai
     const seconds = Math.round(forMs / 1000);
     dead(new Failure('session.peer-dead', `the proxy has acknowledged nothing for ${seconds} s`));
   });
+}
+
+/** What the kernel says when keepalive got no answer: idle peers of either protocol may be found dead by it. */
+function unanswered(error: Error | null): Failure | null {
+  const code = systemCode(error);
+  if (code !== 'ETIMEDOUT' && code !== 'EHOSTUNREACH') return null;
+  return new Failure('session.peer-dead', `the proxy does not answer any more: ${code}`, { cause: error });
 }

@@ -4,7 +4,7 @@ import type { TcpState } from './tcp-table.ts';
 /** Between two looks. Nothing is looked at while nothing was written. */
 const LOOK_MS = 5000;
 
-/** So long without any answer to our tries, and the peer is dead: noticed within 30 s, of the 45 that wire 4 allows. */
+/** So long without any answer to our tries, and the peer is dead: noticed within 30 s; the promise is 45. */
 const DEAD_MS = 20_000;
 
 /** And at least so many tries: on a bad line an answer may take its time (the pause between two tries doubles). */

@@ -63,6 +63,21 @@ t.test('single bytes in many read buffers do not hold the buffers: memory stays 
   t.equal(lender.held, 0);
 });
 
+t.test('when the queue has emptied, small slices are lent again', async (t) => {
+  const lender = new Lender(64 * 1024);
+  const queue = new ByteQueue();
+  for (let round = 0; round < 10; round += 1) {
+    push(queue, lender, 'a');
+    push(queue, lender, 'b');
+    t.equal(lender.held, 2);
+    for (let part = 0; part < 2; part += 1) {
+      queue.take(10);
+      queue.done();
+    }
+    t.equal(lender.held, 0);
+  }
+});
+
 t.test('slices of one read buffer, and large ones, are never copied', async (t) => {
   const lender = new Lender(POOLED);
   const queue = new ByteQueue();

@@ -165,6 +165,8 @@ t.test('a run of unknown types ends the session, by frames or by bytes', async (
   const chunk = Buffer.alloc(1024 * 1024);
   const enough = UNKNOWN_RUN_MAX_BYTES / chunk.length;
   t.same(decode([lie, ...Array.from({ length: enough }, () => chunk)]).violations, []);
+  const skipped = [frame('?', 1, Buffer.alloc(UNKNOWN_RUN_MAX_BYTES)), frame('C', 1)];
+  t.same(decode([...skipped, ...skipped]).violations, [], 'a known frame between starts a new run');
   t.match(
     decode([lie, ...Array.from({ length: enough + 1 }, () => chunk)]).violations[0],
     /bytes of unknown frames in a row, last 0x00/,

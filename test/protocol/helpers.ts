@@ -109,6 +109,7 @@ export class FakeLink implements Link {
   onDrained: () => void = () => undefined;
 
   write(chunks: readonly Uint8Array[], done?: () => void): void {
+    if (this.ended || this.destroyed) throw new Error('written after the end of the link');
     const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
     this.queuedBytes += bytes;
     this.#queue.push({ chunks, bytes, done });
@@ -121,6 +122,7 @@ export class FakeLink implements Link {
     this.paused = false;
   }
   end(): void {
+    if (this.ended) throw new Error('the link was ended twice');
     this.ended = true;
   }
   destroy(): void {

@@ -77,6 +77,17 @@ t.test('trap: our own close loses no data: what services sent goes first, then C
   }
 });
 
+t.test('a peer that resets the link as we close it does not take from services what came for them', async (t) => {
+  const bench = new Bench({ v1: false });
+  bench.receive(frame('N', 1, u16(22)), frame('D', 1, 'in'));
+  bench.mux.close();
+  bench.mux.linkEnded(new Error('read ECONNRESET'));
+  t.same(bench.ends, [null]);
+  bench.local.takeAll();
+  t.equal(bench.local.bytes.toString(), 'in');
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
 t.test('our own close is bounded: a peer that takes nothing does not hold it', async (t) => {
   const bench = new Bench({ v1: false });
   bench.receive(frame('N', 1, u16(22)));
@@ -96,7 +107,8 @@ t.test('a close with nothing open ends the link at once, and opens nothing more'
   bench.mux.close();
   t.ok(bench.link.ended);
   bench.receive(frame('N', 1, u16(22)));
-  t.same(bench.sent(), ['C 1']);
+  t.equal(bench.locals.length, 0);
+  t.same(bench.sent(), [], 'and nothing is written behind the end');
   bench.mux.linkEnded(null);
   t.same(bench.ends, [null]);
   t.same(bench.leftovers(), NOTHING_LEFT);
@@ -134,6 +146,30 @@ t.test('G: what is open is finished, new opens are served, then the link ends', 
   t.same(bench.leftovers(), NOTHING_LEFT);
 });
 
+t.test('while a close waits for its data, N is refused', async (t) => {
+  const bench = new Bench({ v1: true });
+  bench.receive(frame('N', 1, OPEN));
+  bench.serve(bench.local, Buffer.alloc(200_000));
+  bench.mux.close();
+  bench.receive(frame('N', 2, OPEN), frame('N', 3, u16(22)));
+  t.equal(bench.locals.length, 1);
+  const answers = bench.sent().filter((line) => !line.startsWith('D'));
+  t.match(answers, [/^X/, `A 2 0004${text('the session is ending')}`, 'C 3', 'C 1']);
+  t.ok(bench.link.ended);
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
+t.test('G with the last stream ended by its service: C is written before the link ends', async (t) => {
+  const bench = new Bench({ v1: true });
+  bench.receive(frame('N', 1, OPEN), frame('G', 0, Buffer.concat([u16(0), u16(0)])));
+  bench.link.sent();
+  bench.local.events.closed(null);
+  t.notOk(bench.link.ended);
+  t.same(bench.sent(), ['C 1']);
+  t.ok(bench.link.ended);
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
 t.test('G with nothing open ends the link at once, within a bound', async (t) => {
   const bench = new Bench({ v1: true });
   bench.link.sent();
@@ -150,6 +186,20 @@ t.test('G and then the end of the link: the reason is that of G', async (t) => {
   bench.receive(frame('N', 1, OPEN), frame('G', 0, Buffer.concat([u16(0), u16(0), Buffer.from('session_replaced')])));
   bench.mux.linkEnded(new Error('read ECONNRESET'));
   t.match(bench.ends, [{ code: 'session.going-away', message: /session_replaced/ }]);
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
+t.test('the owner may close from within an event', async (t) => {
+  const bench = new Bench({ v1: true });
+  bench.link.sent();
+  bench.goingAway.push = () => {
+    bench.mux.close();
+    return 0;
+  };
+  bench.receive(frame('N', 1, OPEN), frame('G', 0, Buffer.concat([u16(0), u16(0)])), frame('N', 2, OPEN));
+  t.match(bench.sent(), ['C 1', /^A 2 0004/].reverse());
+  bench.mux.linkEnded(null);
+  t.same(bench.ends, [null], 'our own close counts');
   t.same(bench.leftovers(), NOTHING_LEFT);
 });
 

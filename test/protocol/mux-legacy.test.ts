@@ -152,6 +152,16 @@ t.test('C of the peer while our C is under way, or after it: tolerated', async (
   t.same(bench.leftovers(), NOTHING_LEFT);
 });
 
+t.test('C of the peer, then the connection to the service fails: nothing is left and nothing is sent', async (t) => {
+  const bench = new Bench({ v1: false });
+  bench.receive(frame('N', 1, SSH), frame('D', 1, 'x'), frame('C', 1));
+  bench.local.events.failed('refused', 'ECONNREFUSED');
+  t.same(bench.sent(), []);
+  t.equal(bench.mux.stats().closing, 0);
+  t.equal(bench.clock.pending, 0);
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
 t.test('after C a service that neither takes its bytes nor closes is cut off', async (t) => {
   const bench = new Bench({ v1: false });
   bench.receive(frame('N', 1, SSH), frame('D', 1, 'a'), frame('D', 1, 'b'), frame('C', 1));
@@ -217,12 +227,14 @@ t.test('opens and closes without end cannot pile up connections to services that
 t.test('a service that sends faster than the link takes is not read from meanwhile', async (t) => {
   const bench = new Bench({ v1: false });
   bench.receive(frame('N', 1, SSH));
-  bench.serve(bench.local, Buffer.alloc(200_000));
-  t.notOk(bench.local.paused);
-  bench.serve(bench.local, Buffer.alloc(100_000));
-  t.ok(bench.local.paused);
-  bench.link.takeAll();
-  t.notOk(bench.local.paused);
+  for (let round = 0; round < 3; round += 1) {
+    bench.serve(bench.local, Buffer.alloc(200_000));
+    t.notOk(bench.local.paused);
+    bench.serve(bench.local, Buffer.alloc(100_000));
+    t.ok(bench.local.paused);
+    bench.link.takeAll();
+    t.notOk(bench.local.paused);
+  }
   t.same(bench.leftovers(), NOTHING_LEFT);
 });
 
@@ -354,6 +366,18 @@ t.test('all streams together over the session limit: the stalled ones go, readin
   );
   first?.takeAll();
   t.equal(first?.bytes.length, 350_000);
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
+t.test('what waited for services that are gone no longer counts', async (t) => {
+  const bench = new Bench({ v1: false, limits: SMALL });
+  for (let id = 1; id <= 20; id += 1) {
+    bench.receive(frame('N', id, SSH), ...Array.from({ length: 8 }, () => frame('D', id, CHUNK)));
+    bench.local.events.closed(new Error('ECONNRESET'));
+    bench.local.takeAll();
+  }
+  t.ok(bench.mux.stats().reading);
+  t.same(bench.ends, []);
   t.same(bench.leftovers(), NOTHING_LEFT);
 });
 

@@ -119,6 +119,17 @@ t.test('credit is returned once the service has taken the bytes, at half a windo
   t.same(bench.leftovers(), NOTHING_LEFT);
 });
 
+t.test('a window of single bytes is given to the service in few writes', async (t) => {
+  const bench = agent({ window: 20_000 });
+  bench.receive(open(1));
+  for (let index = 0; index < 10_000; index += 1) bench.receive(frame('D', 1, Buffer.from([index & 0xff])));
+  t.equal(bench.local.writes, 64);
+  bench.local.takeAll();
+  t.ok(bench.local.writes < 70, 'what had to wait was joined');
+  t.ok(bench.local.bytes.length === 10_000 && bench.local.bytes.every((byte, index) => byte === (index & 0xff)));
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
 t.test('overspent credit is a reset of that stream alone', async (t) => {
   const bench = agent({ window: 1000 });
   bench.receive(open(1), open(2), frame('D', 1, Buffer.alloc(1000)), frame('D', 1, 'x'), frame('D', 2, 'alive'));
@@ -189,7 +200,7 @@ t.test('trap: no credit is owed after F or C', async (t) => {
 });
 
 t.test('a v1 stream never stops the session from being read, however slow its service is', async (t) => {
-  const bench = agent();
+  const bench = new Bench({ v1: true, limits: { streamQueueBytes: 1_000, sessionQueueBytes: 1_000 } });
   bench.receive(open(1));
   for (let sent = 0; sent < 16; sent += 1) bench.receive(frame('D', 1, Buffer.alloc(16_384)));
   bench.clock.advance(9_000);
@@ -347,8 +358,9 @@ t.test('a peer that asks for answers and reads none fills the control queue, whi
 
 t.test('a malformed P ends the session', async (t) => {
   const bench = agent();
-  bench.receive(frame('P', 0, 'short'));
+  bench.receive(frame('P', 0, 'short'), open(1));
   t.match(bench.ends, [{ code: 'session.protocol-error' }]);
+  t.equal(bench.locals.length, 0, 'nothing more is read, not even from the same chunk');
   t.same(bench.leftovers(), NOTHING_LEFT);
 });
 
@@ -360,6 +372,10 @@ t.test('after 10 s of silence one ping, and 15 s later the peer is dead', async 
   t.same(bench.sent(), []);
   bench.clock.advance(1);
   t.same(bench.sent(), ['P 0 0000000000000001']);
+  bench.receive(frame('p', 0, hex('0000000000000001')));
+  t.same(bench.sent(), [], 'an answer has no answer');
+  bench.clock.advance(10_000);
+  t.same(bench.sent(), ['P 0 0000000000000002']);
   bench.clock.advance(14_999);
   t.same(bench.sent(), [], 'one outstanding');
   t.same(bench.ends, []);

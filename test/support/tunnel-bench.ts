@@ -1,5 +1,5 @@
 import type { Test } from 'tap';
-import { systemClock } from '../../src/support/clock.ts';
+import { type Clock, systemClock } from '../../src/support/clock.ts';
 import { TunnelAgent, type TunnelOptions, type TunnelStatus } from '../../src/tunnel/agent.ts';
 import { type RawProxy, type RawProxyOptions, startRawProxy } from './raw-proxy.ts';
 import { testLog } from './test-log.ts';
@@ -65,4 +65,12 @@ export async function startProxy(t: Test, options: RawProxyOptions): Promise<Raw
   const proxy = await startRawProxy(options);
   t.teardown(() => proxy.close());
   return proxy;
+}
+
+/** Time that runs `factor` times as fast as it should, for deadlines of many seconds on real sockets. */
+export function fastClock(factor: number): Clock {
+  return {
+    nowMs: () => systemClock.nowMs() * factor,
+    after: (delayMs, fn) => systemClock.after(delayMs / factor, fn),
+  };
 }

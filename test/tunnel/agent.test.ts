@@ -1,8 +1,9 @@
 import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
 import t from 'tap';
-import { frame, openPayload, type RawAgent } from '../support/raw-proxy.ts';
-import { listen, startEcho, startService } from '../support/tcp-services.ts';
+import { type Clock, systemClock } from '../../src/support/clock.ts';
+import { startAgentChild } from '../support/agent-child.ts';
+import { frame, openPayload, type RawAgent, startRawProxy } from '../support/raw-proxy.ts';
+import { startEcho, startService } from '../support/tcp-services.ts';
 import { DEVICE_KEY, startAgent, startProxy, TOKEN } from '../support/tunnel-bench.ts';
 
 const accepted = (more = {}) => `${JSON.stringify({ status: 'authenticated', device_key: DEVICE_KEY, ...more })}\n`;
@@ -253,14 +254,39 @@ t.test('stop, in every state', async (t) => {
   });
 });
 
-t.test('the process can end after a stop: no socket, timer or listener is left', async (t) => {
-  const before = process.getActiveResourcesInfo().filter((kind) => /TCP|Timeout/.test(kind)).length;
-  const server = createServer((socket: Socket) => void socket.on('error', () => {}).end('{"status":"ok"}\n'));
-  const port = await listen(server);
-  const { agent, until } = startAgent(t, port);
-  await until(({ sessions }) => sessions > 1);
-  await agent.stop();
-  await new Promise((resolve) => server.close(resolve));
-  await new Promise((resolve) => setImmediate(resolve));
-  t.equal(process.getActiveResourcesInfo().filter((kind) => /TCP|Timeout/.test(kind)).length, before);
+t.test('after a proxy was away for a second, a session that was held is back within the next', async (t) => {
+  // 30 s make a session a held one; the test has no such time, so its clock jumps.
+  let jumpMs = 0;
+  const clock: Clock = { nowMs: () => systemClock.nowMs() + jumpMs, after: systemClock.after };
+  const first = await startRawProxy({ mode: 'v1' });
+  const { port } = first;
+  const echo = await startEcho();
+  t.teardown(() => echo.close());
+  startAgent(t, port, { clock, services: { echo: echo.port }, reconnect: { minMs: 1000, maxMs: 60_000 } });
+  await first.nextAgent();
+  jumpMs = 31_000;
+  await first.close();
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  const second = await startProxy(t, { mode: 'v1', port });
+  const backMs = performance.now();
+  const stream = (await second.nextAgent()).open(echo.port);
+  stream.write('x');
+  await once(stream, 'data');
+  const tookMs = performance.now() - backMs;
+  t.ok(tookMs <= 1100, `it took ${Math.round(tookMs)} ms`);
+});
+
+t.test('after a stop nothing is left that keeps the process alive', async (t) => {
+  const echo = await startEcho();
+  t.teardown(() => echo.close());
+  for (const mode of ['legacy', 'v1'] as const) {
+    const proxy = await startProxy(t, { mode });
+    const child = startAgentChild(t, [{ name: 'only', port: proxy.port }], { echo: echo.port });
+    const peer = await proxy.nextAgent();
+    const stream = peer.open(echo.port);
+    stream.write('x');
+    await once(stream, 'data');
+    child.stop();
+    t.equal(await child.exitCode, 0, mode);
+  }
 });

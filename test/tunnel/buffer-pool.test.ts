@@ -1,0 +1,71 @@
+import t from 'tap';
+import type { Lease } from '../../src/protocol/endpoints.ts';
+import { BufferPool, PooledReader } from '../../src/tunnel/buffer-pool.ts';
+
+const LARGE = 200_000;
+
+/** What Node does with `onread`: asks for a buffer, fills it, asks for the next. */
+function reading(pool: BufferPool) {
+  const reader = new PooledReader(pool);
+  let buffer = reader.onread.buffer();
+  const read = (length: number, fill: number) => {
+    const filled = buffer;
+    filled.fill(fill, 0, length);
+    const goOn = reader.onread.callback(length);
+    buffer = reader.onread.buffer();
+    return { goOn, filled };
+  };
+  return { reader, read, next: () => buffer };
+}
+
+t.test('a buffer is read into again as soon as nobody holds it, and not before', async (t) => {
+  const { reader, read, next } = reading(new BufferPool());
+  const kept: Lease[] = [];
+  reader.deliverTo((lease) => {
+    lease.retain();
+    kept.push(lease);
+  });
+  const first = read(LARGE, 1);
+  t.not(next(), first.filled, 'held');
+  kept[0]?.release();
+  read(LARGE, 2);
+  t.equal(next(), first.filled, 'released');
+  t.ok(kept[1]?.bytes.every((byte) => byte === 2));
+});
+
+t.test('a small read holds no buffer', async (t) => {
+  const { reader, read, next } = reading(new BufferPool());
+  const kept: Lease[] = [];
+  reader.deliverTo((lease) => {
+    lease.retain();
+    kept.push(lease);
+  });
+  const first = read(10, 1);
+  t.equal(next(), first.filled);
+  read(10, 2);
+  t.same(kept[0]?.bytes, Buffer.alloc(10, 1));
+});
+
+t.test('what nobody has asked for yet is held, and stops the reading', async (t) => {
+  const { reader, read } = reading(new BufferPool());
+  t.equal(read(5, 1).goOn, false);
+  read(LARGE, 2);
+  const got: [number, number | undefined][] = [];
+  reader.deliverTo(({ bytes }) => got.push([bytes.length, bytes[0]]));
+  t.same(got, [
+    [5, 1],
+    [LARGE, 2],
+  ]);
+  t.equal(read(5, 3).goOn, true);
+  reader.hold();
+  t.equal(read(5, 4).goOn, false);
+  t.equal(got.length, 3);
+});
+
+t.test('after a burst few buffers are kept', async (t) => {
+  const pool = new BufferPool();
+  const burst = Array.from({ length: 200 }, () => pool.take());
+  for (const buffer of burst) pool.give(buffer);
+  t.ok(pool.idle <= 16);
+  t.ok(pool.idle >= 4);
+});
