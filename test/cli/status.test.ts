@@ -103,10 +103,7 @@ t.test('a person reads what is wrong and what to do', async (t) => {
   t.match(stdout, /^ {2}key {6}none$/m);
   t.match(stdout, /^ {2}monitor {2}cannot tell whether a tunnel stands, see the fault$/m);
   t.match(stdout, /^ {11}proxy\.refused: Check MEETING_PROXY_HOST/m);
-  t.match(
-    stdout,
-    /^ {2}fault {4}the program \/nowhere\/netstat is not there.*\n {11}monitor\.netstat-missing: Install/m,
-  );
+  t.match(stdout, /^ {2}fault {4}.*\/nowhere\/netstat.*\n {11}monitor\.netstat-missing: Install/m);
 });
 
 t.test('the service goes on when the reader of its log goes away', async (t) => {

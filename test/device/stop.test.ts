@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -94,7 +94,7 @@ for (const [state, reach] of Object.entries(states)) {
       t.match(service.log(), /"msg":"stopped"/);
       t.notMatch(service.log(), /did not stop cleanly/);
       t.notOk(existsSync(socketOf(service)), 'the control socket is gone');
-      t.strictSame(below.filter(isAlive), [], `nothing is left of its ${below.length} children`);
+      await until(`the end of its ${below.length} children`, () => !below.some(isAlive));
     });
   }
 }
@@ -107,7 +107,14 @@ t.test('a stop leaves the flag as it is: the paired tunnel outlives a restart', 
   t.ok(existsSync(join(service.settings.ZEROFORCE_RUN_DIR ?? '', 'tunnel_active')));
 });
 
-const isAlive = (pid: number) => existsSync(`/proc/${pid}`);
+/** Not where the process has ended, and only waits for init to take note. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
 
 async function startProxy(t: Test, options: RawProxyOptions) {
   const proxy = await startRawProxy(options);
