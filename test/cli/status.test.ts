@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import t, { type Test } from 'tap';
 import pkg from '../../package.json' with { type: 'json' };
 import { device, meeting, setKey, socketOf, untilStatus } from '../device/support.ts';
@@ -78,17 +78,10 @@ t.test('status --json has its documented shape', requires('ssh-keygen'), async (
     },
     faults: [],
   });
-  t.strictSame(Object.keys(status), [
-    'version',
-    'pid',
-    'hostname',
-    'uptimeSeconds',
-    'pairing',
-    'monitor',
-    'http',
-    'tunnel',
-    'faults',
-  ]);
+  const parts = [status, status.pairing, status.pairing.key, status.monitor, status.http, status.tunnel];
+  const fields = parts.flatMap((part) => Object.keys(part ?? {}));
+  const ofWhatFailed = ['failure', 'code', 'sentence', 'remedy'];
+  t.strictSame(documentedFields(), [...new Set([...fields, ...ofWhatFailed])].sort());
   t.equal(statSync(socketOf(service)).mode & 0o777, 0o600);
 });
 
@@ -134,6 +127,13 @@ t.test('the service goes on when the reader of its log goes away', async (t) => 
   child.kill('SIGTERM');
   t.strictSame(await exited, [0, null]);
 });
+
+/** The fields that docs/cli.md names. */
+function documentedFields(): string[] {
+  const document = readFileSync(resolve(import.meta.dirname, '../../../docs/cli.md'), 'utf8');
+  const table = /## The status\n[^|]*([\s\S]*?)\n\n/.exec(document)?.[1] ?? '';
+  return [...new Set([...table.matchAll(/`(\w+)`/g)].map(([, name]) => String(name)))].sort();
+}
 
 function folder(t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'zeroforce-'));

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { freePort } from '../support/processes.ts';
 import { tunnelAgent } from '../support/service.ts';
+import { until } from '../support/until.ts';
 import { device, end, isReady, logLine, statusOf, TOKEN, temporaryFolder } from './support.ts';
 
 t.test('a file that broke after it once worked: the last good one runs, and says every fault loudly', async (t) => {
@@ -12,7 +13,9 @@ t.test('a file that broke after it once worked: the last good one runs, and says
   const port = await freePort();
   await writeFile(file, JSON.stringify({ services: { echo: port }, meeting: { token: '' } }), { mode: 0o600 });
   const first = await device(t, {}, { folder });
-  t.equal(readFileSync(join(folder, 'state', 'config.last-good.json'), 'utf8'), readFileSync(file, 'utf8'));
+  const kept = join(folder, 'state', 'config.last-good.json');
+  await until('the good configuration to be kept', () => existsSync(kept));
+  t.equal(readFileSync(kept, 'utf8'), readFileSync(file, 'utf8'));
   await end(first, 'SIGTERM');
 
   await writeFile(file, JSON.stringify({ services: { echo: 0 }, http: { prot: 5001 }, logLevel: 'loud' }));
