@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
 const CHUNK = Buffer.alloc(256 * 1024, 0x5a);
+const MESSAGE = Buffer.alloc(64, 0x61);
 const MIB = 1024 * 1024;
 
 /** Connects and says with the first byte what the backend shall do; reads into one buffer. */
@@ -61,22 +62,25 @@ const taken = (socket: Socket) => socket.bytesWritten - socket.writableLength;
 
 /** Sorted round trip times in µs of `count` messages of 64 bytes, one after the other, over one connection. */
 export async function roundTrips(port: number, count: number): Promise<number[]> {
-  let waiting: (() => void) | null = null;
+  let answered: () => void = () => undefined;
   let received = 0;
   const socket = await open(port, 'e', (bytes) => {
     received += bytes;
-    if (received >= 64) waiting?.();
+    if (received >= MESSAGE.length) answered();
   });
+  const closed = once(socket, 'close').then(() => {
+    throw new Error('the connection was closed during the round trips');
+  });
+  closed.catch(() => undefined); // of interest while an answer is awaited only
   const times: number[] = [];
-  const message = Buffer.alloc(64, 0x61);
-  for (let done = 0; done < count; done += 1) {
+  while (times.length < count) {
     received = 0;
     const startMs = performance.now();
-    const answered = new Promise<void>((resolve) => {
-      waiting = resolve;
+    const answer = new Promise<void>((resolve) => {
+      answered = resolve;
     });
-    socket.write(message);
-    await answered;
+    socket.write(MESSAGE);
+    await Promise.race([answer, closed]);
     times.push((performance.now() - startMs) * 1000);
   }
   socket.destroy();

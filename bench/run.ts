@@ -16,6 +16,8 @@ import { bulkDown, bulkUp, newConnections, percentile, roundTrips, roundTripsUnd
 
 const ROUNDS = 3;
 const BULK_MS = 2_000;
+/** All of it takes about four minutes; whatever hangs ends then. */
+const WATCHDOG_MS = 15 * 60_000;
 const MIB = 1024 * 1024;
 
 const root = resolve(import.meta.dirname, '../..');
@@ -214,8 +216,10 @@ function throughputTable(results: { peer: Peer; figures: Figures }[]): string {
   );
 }
 
+const watchdog = setTimeout(() => void parts.stop(10_000).then(() => process.exit(1)), WATCHDOG_MS);
 try {
   await main();
 } finally {
+  clearTimeout(watchdog);
   await parts.stop(10_000);
 }

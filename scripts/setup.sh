@@ -24,7 +24,6 @@ need netstat net-tools
 need busybox busybox
 need strace strace
 need ip iproute2
-need nft nftables
 need openssl openssl
 [ -n "$missing" ] || exit 0
 
