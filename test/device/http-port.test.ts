@@ -36,7 +36,7 @@ t.test(
   },
 );
 
-t.test('a port that this user may not have is named so', requires('root', 'namespaces', 'setpriv'), async (t) => {
+t.test('a port that this user may not have is named so', requires('root', 'namespaces', 'ip', 'setpriv'), async (t) => {
   const service = await inNamespace(
     t,
     { ZEROFORCE_HTTP_HOST: '127.0.0.1', ZEROFORCE_HTTP_PORT: '80' },
@@ -54,14 +54,14 @@ t.test('an address that this machine has not is named so', async (t) => {
   });
 });
 
-t.test('by default both IPv4 and IPv6 are served', requires('root', 'namespaces'), async (t) => {
+t.test('by default both IPv4 and IPv6 are served', requires('root', 'namespaces', 'ip', 'nsenter'), async (t) => {
   const service = await inNamespace(t, {}, 'ip link set lo up');
   t.strictSame((await statusOf(service)).http, { host: '::', port: httpPort(service) });
   t.equal(await inside(service, '127.0.0.1'), '200 {"ok":true}');
   t.equal(await inside(service, '[::1]'), '200 {"ok":true}');
 });
 
-t.test('where there is no IPv6, the default serves IPv4', requires('root', 'namespaces'), async (t) => {
+t.test('where there is no IPv6, the default serves IPv4', requires('root', 'namespaces', 'ip', 'nsenter'), async (t) => {
   const service = await inNamespace(
     t,
     {},
