@@ -3,18 +3,17 @@
  * the paired tunnel is opened with it, and a real ssh command runs through the reverse tunnel. Nothing is left behind.
  */
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir, userInfo } from 'node:os';
-import { join, resolve } from 'node:path';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Lifecycle } from '../src/support/lifecycle.ts';
 import { freePort, run } from '../test/support/processes.ts';
 import { startRawProxy } from '../test/support/raw-proxy.ts';
 import { findProgram } from '../test/support/requires.ts';
 import { startService } from '../test/support/service.ts';
-import { holdSsh, makeKey, sshOptions, startSshd } from '../test/support/sshd.ts';
+import { hardenedConfig, holdSsh, makeKey, sshOptions, startSshd } from '../test/support/sshd.ts';
 import { until } from '../test/support/until.ts';
 
-const root = resolve(import.meta.dirname, '../..');
 const parts = new Lifecycle();
 const startedAtMs = performance.now();
 
@@ -102,16 +101,6 @@ async function demo(): Promise<void> {
     await proxy.nextAgent();
     return (await proxy.openPublicPort(sshd.port)).port;
   }
-}
-
-/** The configuration that ships for port 8007, with this machine's ports, files and user in place of the device's. */
-async function hardenedConfig(authorizedKeys: string, apiPort: number): Promise<string> {
-  const shipped = await readFile(join(root, 'rootfs-overlay/opt/beamer/beamer-ssh-tunnel'), 'utf8');
-  return shipped
-    .replace(/^(Include|Port|HostKey|PidFile|StrictModes) .*$/gm, '')
-    .replace(/^AllowUsers .*$/m, `AllowUsers ${userInfo().username}`)
-    .replace(/^AuthorizedKeysFile .*$/m, `AuthorizedKeysFile ${authorizedKeys}`)
-    .replaceAll(':5000', `:${apiPort}`);
 }
 
 async function get(url: string): Promise<string> {

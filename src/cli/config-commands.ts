@@ -18,7 +18,7 @@ export async function configCheck(options: CommonOptions): Promise<number> {
 export async function configShow(options: CommonOptions & { json?: true }): Promise<number> {
   const loaded = await loadConfig(configSource(options));
   const shown = showConfig(loaded);
-  process.stdout.write(options.json ? `${JSON.stringify(shown, null, 2)}\n` : configText(shown));
+  process.stdout.write(options.json ? `${JSON.stringify(shown, null, 2)}\n` : `${configText(shown)}\n`);
   return EXIT.ok;
 }
 

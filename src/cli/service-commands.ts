@@ -1,7 +1,7 @@
-import { loadConfig, rememberGoodConfig } from '../config/load.ts';
+import { type LoadedConfig, loadConfig, rememberGoodConfig } from '../config/load.ts';
 import { createMonitor, Device } from '../device.ts';
 import { systemClock } from '../support/clock.ts';
-import { asFailure } from '../support/failures.ts';
+import { asFailure, FAILURES } from '../support/failures.ts';
 import { createLog, type Log } from '../support/log.ts';
 import { type CommonOptions, configSource, EXIT } from './common.ts';
 
@@ -16,7 +16,7 @@ export async function run(options: CommonOptions, version: string): Promise<numb
   const loaded = await loadConfig(configSource(options));
   const log = createLog(loaded.config.logLevel);
   const signal = stopSignal(log);
-  for (const notice of loaded.notices) log.warn({ code: notice.code }, notice.sentence);
+  logNotices(loaded, log);
 
   const device = new Device({ config: loaded.config, version, log });
   await device.start();
@@ -34,14 +34,20 @@ export async function run(options: CommonOptions, version: string): Promise<numb
 /** `monitor`: only the flag file, for a device whose pairing is another program's. */
 export async function monitor(options: CommonOptions): Promise<number> {
   process.umask(OWN_FILES_UMASK);
-  const { config } = await loadConfig(configSource(options));
-  const log = createLog(config.logLevel);
+  const loaded = await loadConfig(configSource(options));
+  const log = createLog(loaded.config.logLevel);
   const signal = stopSignal(log);
-  const activityMonitor = createMonitor(config, { clock: systemClock, log });
+  logNotices(loaded, log);
+
+  const activityMonitor = createMonitor(loaded.config, { clock: systemClock, log });
   await activityMonitor.start();
   await signal;
   await activityMonitor.stop();
   return EXIT.ok;
+}
+
+function logNotices({ notices }: LoadedConfig, log: Log): void {
+  for (const { code, sentence } of notices) log.warn({ code, remedy: FAILURES[code] }, sentence);
 }
 
 /** Resolves at the first SIGTERM or SIGINT. What nobody caught ends the process with a log line: a supervisor restarts it. */

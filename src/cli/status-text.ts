@@ -43,7 +43,7 @@ function monitor(state: DeviceStatus['monitor']): string {
     case 'fault':
       return 'cannot tell whether a tunnel stands, see the fault';
     case 'active':
-      return `a tunnel stands (${state.connections} ${state.connections === 1 ? 'connection' : 'connections'})`;
+      return `a tunnel stands (${counted(state.connections, 'connection')})`;
     case 'none':
       return `no tunnel, for ${duration(state.sinceConnectedSeconds)}`;
   }
@@ -55,7 +55,7 @@ function tunnel(state: DeviceStatus['tunnel']): string {
   const since = duration(state.inStateMs / 1000);
   switch (state.state) {
     case 'up':
-      return `up for ${since} to ${proxy} (${state.protocol}), ${state.streams} streams open`;
+      return `up for ${since} to ${proxy} (${state.protocol}), ${counted(state.streams, 'stream')} open`;
     case 'connecting':
       return `connecting to ${proxy} for ${since}`;
     case 'waiting':
@@ -84,3 +84,5 @@ function duration(seconds: number): string {
   }
   return parts.slice(0, 2).join(' ') || '0 s';
 }
+
+const counted = (count: number, thing: string) => `${count} ${thing}${count === 1 ? '' : 's'}`;

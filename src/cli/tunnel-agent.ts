@@ -66,7 +66,10 @@ withConfig(command('status', 'ask the running service how it is'))
   .addHelpText('after', '\nExamples:\n  tunnel-agent status\n  tunnel-agent status --json')
   .action(async (options: CommonOptions & { json?: true }) => finish(await status(options)));
 
-const config = command('config', 'check, show or make the configuration');
+const config = command('config', 'check, show or make the configuration').addHelpText(
+  'after',
+  '\nExamples:\n  tunnel-agent config init --config ./config.json\n  tunnel-agent config check --config ./config.json',
+);
 
 withConfig(command('check', 'find every fault in the file and the environment', config))
   .addHelpText('after', '\nExample:\n  tunnel-agent config check --config ./config.json')

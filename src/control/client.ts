@@ -1,6 +1,6 @@
 import { request } from 'node:http';
 import { join } from 'node:path';
-import { asFailure, Failure, systemCode } from '../support/failures.ts';
+import { Failure, systemCode } from '../support/failures.ts';
 
 /** The socket's name in the run folder. */
 export const CONTROL_SOCKET = 'control.sock';
@@ -11,36 +11,44 @@ const TIMEOUT_MS = 5_000;
 const MAX_ANSWER_BYTES = 1_048_576;
 
 /**
- * Asks the running service, `GET path`, and gives its JSON answer.
- * @throws Failure `service.not-running`, with the reason where the socket exists but cannot be used
+ * Asks the running service, `GET path`, and gives its JSON answer, within TIMEOUT_MS whatever is at the socket.
+ * @throws Failure `service.not-running`, `service.not-permitted`, or `service.no-answer` where something is there that
+ * does not answer as a service does
  */
-export function requestControl(runDir: string, path: string): Promise<unknown> {
-  const socketPath = join(runDir, CONTROL_SOCKET);
+export async function requestControl(runDir: string, path: string, socketName = CONTROL_SOCKET): Promise<unknown> {
+  const socketPath = join(runDir, socketName);
+  try {
+    return JSON.parse(await get(socketPath, path));
+  } catch (error) {
+    throw requestFailure(error, socketPath);
+  }
+}
+
+function get(socketPath: string, path: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath, path, timeout: TIMEOUT_MS }, (response) => {
+    // No agent: a connection that is kept leads to who was at the socket, not to who is.
+    const call = request({ socketPath, path, agent: false }, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {
         text += chunk;
         if (text.length > MAX_ANSWER_BYTES) call.destroy(new Error('the answer is too long'));
       });
-      response.on('error', (error) => reject(asFailure(error)));
+      response.on('error', reject);
       response.on('end', () => {
-        try {
-          if (response.statusCode !== 200) throw new Error(`the service answered ${response.statusCode}`);
-          resolve(JSON.parse(text));
-        } catch (error) {
-          reject(asFailure(error));
-        }
+        if (response.statusCode === 200) resolve(text);
+        else reject(new Error(`it answered ${response.statusCode}`));
       });
     });
-    call.on('timeout', () => call.destroy(new Error(`the service did not answer within ${TIMEOUT_MS} ms`)));
-    call.on('error', (error) => reject(connectFailure(error, socketPath)));
+    // Of the whole exchange: a socket's own timeout starts anew with every byte.
+    const deadline = setTimeout(() => call.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
+    call.on('close', () => clearTimeout(deadline));
+    call.on('error', reject);
     call.end();
   });
 }
 
-function connectFailure(error: Error, socketPath: string): Failure {
+function requestFailure(error: unknown, socketPath: string): Failure {
   const code = systemCode(error);
   if (code === 'ENOENT' || code === 'ECONNREFUSED') {
     return new Failure('service.not-running', `no service answers at ${socketPath}`, { cause: error });
@@ -48,5 +56,8 @@ function connectFailure(error: Error, socketPath: string): Failure {
   if (code === 'EACCES') {
     return new Failure('service.not-permitted', `this user may not use ${socketPath}`, { cause: error });
   }
-  return asFailure(error);
+  const why = error instanceof Error ? error.message : String(error);
+  return new Failure('service.no-answer', `what listens at ${socketPath} does not answer as a service: ${why}`, {
+    cause: error,
+  });
 }

@@ -1,10 +1,13 @@
-import { chmod, lstat, unlink } from 'node:fs/promises';
+import { chmod, lstat, rename, unlink } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import express from 'express';
 import { asFailure, Failure, systemCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import { CONTROL_SOCKET, requestControl } from './client.ts';
+
+/** sun_path of unix(7), without the byte that ends it. */
+const MAX_PATH_BYTES = 107;
 
 export interface ControlServerOptions {
   runDir: string;
@@ -32,8 +35,21 @@ export class ControlServer {
    * @throws Failure `instance.running` where a living service answers, `run-dir.unwritable` where no socket can be made
    */
   async start(): Promise<void> {
+    if (Buffer.byteLength(this.#path) > MAX_PATH_BYTES) {
+      // Node would cut the path, and make the socket somewhere else.
+      throw new Failure(
+        'run-dir.unwritable',
+        `${this.#path} is longer than the ${MAX_PATH_BYTES} bytes of a socket's path`,
+      );
+    }
     await this.#removeStale();
-    this.#server = await this.#listen();
+    try {
+      this.#server = await this.#listen();
+    } catch (error) {
+      if (systemCode(error) === 'EADDRINUSE') await this.#refuseSecond(CONTROL_SOCKET); // it was faster by a moment
+      const why = error instanceof Error ? error.message : String(error);
+      throw new Failure('run-dir.unwritable', `cannot make ${this.#path}: ${why}`, { cause: error });
+    }
     await chmod(this.#path, 0o600);
   }
 
@@ -57,26 +73,43 @@ export class ControlServer {
     });
   }
 
+  /**
+   * Of two starts at once, both may find a stale socket, and the slower one would remove what the faster one has just
+   * made. So the socket is moved aside first, where nobody else touches it, and asked again.
+   */
   async #removeStale(): Promise<void> {
     const there = await lstat(this.#path).catch(() => null);
     if (there === null) return;
     if (!there.isSocket()) {
       throw new Failure('run-dir.unwritable', `${this.#path} is in the way: it is not a socket; remove it`);
     }
-    const running = await requestControl(this.#options.runDir, '/status').catch((error: unknown) => {
+    await this.#refuseSecond(CONTROL_SOCKET);
+    const aside = `.${process.pid}`; // no longer than the name itself, see MAX_PATH_BYTES
+    const asidePath = join(this.#options.runDir, aside);
+    try {
+      await rename(this.#path, asidePath);
+      try {
+        await this.#refuseSecond(aside);
+      } catch (error) {
+        await rename(asidePath, this.#path);
+        throw error;
+      }
+      await unlink(asidePath);
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw asFailure(error, 'run-dir.unwritable');
+    }
+  }
+
+  /** @throws Failure `instance.running` unless nobody is behind the socket */
+  async #refuseSecond(socketName: string): Promise<void> {
+    const { runDir } = this.#options;
+    const running = await requestControl(runDir, '/status', socketName).catch((error: unknown) => {
       if (error instanceof Failure && error.code === 'service.not-running') return null;
       return { pid: 'unknown' };
     });
-    if (running !== null) {
-      const { pid } = running as { pid?: unknown };
-      throw new Failure(
-        'instance.running',
-        `another tunnel-agent (process ${String(pid)}) runs with ${this.#options.runDir}`,
-      );
-    }
-    await unlink(this.#path).catch((error: unknown) => {
-      if (systemCode(error) !== 'ENOENT') throw asFailure(error, 'run-dir.unwritable');
-    });
+    if (running === null) return;
+    const { pid } = running as { pid?: unknown };
+    throw new Failure('instance.running', `another tunnel-agent (process ${String(pid)}) runs with ${runDir}`);
   }
 
   #listen(): Promise<Server> {
@@ -86,12 +119,13 @@ export class ControlServer {
       response.json(await this.#options.status());
     });
     const server = createServer(app);
-    server.on('error', (error) => this.#options.log.error({ err: error }, 'the control socket reported an error'));
     return new Promise((resolve, reject) => {
-      server.once('error', (error) =>
-        reject(new Failure('run-dir.unwritable', `cannot make ${this.#path}: ${error.message}`, { cause: error })),
-      );
-      server.listen(this.#path, () => resolve(server));
+      server.once('error', reject);
+      server.listen(this.#path, () => {
+        server.off('error', reject);
+        server.on('error', (error) => this.#options.log.error({ err: error }, 'the control socket reported an error'));
+        resolve(server);
+      });
     });
   }
 }

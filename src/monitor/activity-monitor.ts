@@ -121,9 +121,10 @@ export class ActivityMonitor {
   }
 
   async #observe(): Promise<Observation> {
+    const before = this.#observation;
     const observation = await this.#lookAndSetFlag();
     if (this.#stopping.signal.aborted) return observation;
-    this.#logChange(observation);
+    this.#logChange(before, observation);
     this.#observation = observation;
     this.#polledAtMs = this.#options.clock.nowMs();
     this.#options.onObservation?.(observation);
@@ -140,8 +141,13 @@ export class ActivityMonitor {
         signal: this.#stopping.signal,
       });
       const isActive = this.#hasConfirmed(establishedOn(parseNetstat(text), tunnelPort, countEnd));
-      if (isActive) this.#lostAtMs = null;
-      else this.#lostAtMs ??= clock.nowMs();
+      if (isActive) {
+        this.#lostAtMs = null;
+        // Before the flag is made: whoever sees it, and then sees it removed, must not find the poll before this one.
+        this.#observation = { kind: 'active' };
+      } else {
+        this.#lostAtMs ??= clock.nowMs();
+      }
       await writeFlag(runDir, isActive ? 'present' : 'absent');
       await writeSinceConnected(runDir, this.#sinceConnectedSeconds());
       return { kind: isActive ? 'active' : 'none' };
@@ -167,9 +173,8 @@ export class ActivityMonitor {
   }
 
   /** One line a change: a fault that lasts is not repeated every five seconds. */
-  #logChange(observation: Observation): void {
+  #logChange(before: Observation | null, observation: Observation): void {
     const { log, tunnelPort } = this.#options;
-    const before = this.#observation;
     if (observation.kind === 'fault') {
       const { code, message, remedy } = observation.failure;
       if (before?.kind === 'fault' && before.failure.code === code) return;

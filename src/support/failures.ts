@@ -4,7 +4,6 @@
  */
 export const FAILURES = {
   'config.invalid': 'Correct the settings listed, then run: tunnel-agent config check',
-  'config.unreadable': 'Make the configuration file readable by the service, then run: tunnel-agent config check',
   'config.exists': 'Choose another file with --config, or replace this one with --force',
   'config.unwritable': 'Check that the folder exists, is writable and has free space',
   'config.last-good': 'Correct the configuration file, then run: tunnel-agent config check',
@@ -18,6 +17,7 @@ export const FAILURES = {
   'run-dir.unwritable': 'Check that the run folder is a folder owned by the service and not world-writable: ls -ld DIR',
   'instance.running': 'Stop the other instance first, or look at it: tunnel-agent status',
   'service.not-running': 'Start the service, then try again',
+  'service.no-answer': 'Read the log of the service; when it hangs, restart it',
   'service.not-permitted': 'Run the command as root, or as the user of the service',
   'monitor.netstat-missing': 'Install netstat (BusyBox with netstat, or the net-tools package)',
   'monitor.netstat-failed': 'Run it by hand and read what it says: netstat -tn',

@@ -7,7 +7,7 @@ import type { DeviceStatus } from '../../src/device.ts';
 import { endChild, freePort, type Output, run } from './processes.ts';
 import { until } from './until.ts';
 
-const PROGRAM = resolve(import.meta.dirname, '../../../bin/tunnel-agent');
+export const PROGRAM = resolve(import.meta.dirname, '../../../bin/tunnel-agent');
 
 /** The device service as a process of its own, in a folder of its own. */
 export interface Service {
@@ -29,9 +29,14 @@ export function tunnelAgent(args: string[], settings: Record<string, string> = {
 
 /**
  * Starts the service with everything below `folder`, on a free port of 127.0.0.1, and waits until it is ready.
- * `settings` are environment names; an empty configuration file keeps this machine's own out.
+ * `settings` are environment names; an empty configuration file keeps this machine's own out. `wrapper` is a command
+ * that ends by becoming the one behind it, as `unshare -n` does.
  */
-export async function startService(folder: string, settings: Record<string, string> = {}): Promise<Service> {
+export async function startService(
+  folder: string,
+  settings: Record<string, string> = {},
+  wrapper: readonly string[] = [],
+): Promise<Service> {
   await mkdir(folder, { recursive: true });
   const config = join(folder, 'config.json');
   if (!existsSync(config)) await writeFile(config, '{}');
@@ -45,7 +50,8 @@ export async function startService(folder: string, settings: Record<string, stri
     ZEROFORCE_MONITOR_INTERVAL: '0.2',
     ...settings,
   };
-  const child = spawn(PROGRAM, ['run', '--config', config], {
+  const [program = PROGRAM, ...args] = [...wrapper, PROGRAM, 'run', '--config', config];
+  const child = spawn(program, args, {
     env: { PATH: process.env.PATH, ...all },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { userInfo } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { endChild, freePort, run } from './processes.ts';
 import { findProgram } from './requires.ts';
 import { until } from './until.ts';
@@ -56,6 +56,18 @@ export async function startSshd(dir: string, config: string): Promise<Sshd> {
     log: () => log,
     stop: () => endChild(child),
   };
+}
+
+const SHIPPED_CONFIG = resolve(import.meta.dirname, '../../../rootfs-overlay/opt/beamer/beamer-ssh-tunnel');
+
+/** The configuration that ships for port 8007, with this machine's ports, files and user in place of the device's. */
+export async function hardenedConfig(authorizedKeys: string, apiPort: number): Promise<string> {
+  const shipped = await readFile(SHIPPED_CONFIG, 'utf8');
+  return shipped
+    .replace(/^(Include|Port|HostKey|PidFile|StrictModes) .*$/gm, '')
+    .replace(/^AllowUsers .*$/m, `AllowUsers ${userInfo().username}`)
+    .replace(/^AuthorizedKeysFile .*$/m, `AuthorizedKeysFile ${authorizedKeys}`)
+    .replaceAll(':5000', `:${apiPort}`);
 }
 
 async function answers(port: number): Promise<boolean> {

@@ -1,0 +1,161 @@
+import t from 'tap';
+import { statusText } from '../../src/cli/status-text.ts';
+import type { DeviceStatus } from '../../src/device.ts';
+
+const KEY = { type: 'ssh-ed25519', fingerprint: 'SHA256:abc' };
+
+const paired: DeviceStatus = {
+  version: '1.2.3',
+  pid: 42,
+  hostname: 'beamer-1',
+  uptimeSeconds: 273_605,
+  pairing: {
+    policy: 'open',
+    open: false,
+    reason: 'a tunnel stands',
+    opensInSeconds: null,
+    tunnel: 'active',
+    everPaired: true,
+    key: KEY,
+  },
+  monitor: { kind: 'active', connections: 1, sinceConnectedSeconds: 0 },
+  http: { host: '::', port: 5000 },
+  tunnel: {
+    state: 'up',
+    inStateMs: 312_000,
+    proxy: { host: 'proxy.example', port: 9001, tls: true },
+    protocol: 'v1',
+    peerDeviceKey: null,
+    streams: 2,
+    attempts: 1,
+    sessions: 1,
+    nextAttemptInMs: null,
+    lastFailure: null,
+  },
+  faults: [],
+};
+type Part = (status: DeviceStatus) => Partial<DeviceStatus>;
+const tunnel =
+  (change: Partial<NonNullable<DeviceStatus['tunnel']>>): Part =>
+  ({ tunnel }) => ({ tunnel: tunnel && { ...tunnel, ...change } });
+const pairing =
+  (change: Partial<DeviceStatus['pairing']>): Part =>
+  ({ pairing }) => ({ pairing: { ...pairing, ...change } });
+const textOf = (part: Part) => statusText({ ...paired, ...part(paired) });
+
+t.test('a paired device with its tunnel up, as a whole', async (t) => {
+  t.equal(
+    statusText(paired),
+    [
+      'tunnel-agent 1.2.3 on beamer-1, up 3 d 4 h, process 42',
+      '  pairing  closed: a tunnel stands',
+      '  key      ssh-ed25519 SHA256:abc',
+      '  monitor  a tunnel stands (1 connection)',
+      '  http     [::]:5000',
+      '  tunnel   up for 5 min 12 s to proxy.example:9001 over TLS (v1), 2 streams open',
+      '',
+    ].join('\n'),
+  );
+});
+
+for (const [what, part, line] of [
+  [
+    'pairing that is open',
+    pairing({ open: true, reason: 'the device has never been paired', opensInSeconds: 0 }),
+    '  pairing  open: the device has never been paired',
+  ],
+  [
+    'pairing that counts down',
+    pairing({ reason: 'there is no tunnel', opensInSeconds: 599 }),
+    '  pairing  closed: there is no tunnel; opens in 9 min 59 s',
+  ],
+  ['no key', pairing({ key: null }), '  key      none'],
+  [
+    'a key that cannot be read',
+    pairing({ key: { failure: '/root/.ssh/authorized_keys is a folder' } }),
+    '  key      /root/.ssh/authorized_keys is a folder',
+  ],
+  [
+    'several connections',
+    () => ({ monitor: { kind: 'active', connections: 3, sinceConnectedSeconds: 0 } }),
+    '  monitor  a tunnel stands (3 connections)',
+  ],
+  [
+    'no tunnel',
+    () => ({ monitor: { kind: 'none', connections: 0, sinceConnectedSeconds: 3_600 } }),
+    '  monitor  no tunnel, for 1 h',
+  ],
+  [
+    'no poll yet',
+    () => ({ monitor: { kind: 'starting', connections: 0, sinceConnectedSeconds: 0 } }),
+    '  monitor  has not looked yet',
+  ],
+  [
+    'a monitor at fault',
+    () => ({ monitor: { kind: 'fault', connections: 0, sinceConnectedSeconds: 0 } }),
+    '  monitor  cannot tell whether a tunnel stands, see the fault',
+  ],
+  ['an outside monitor', () => ({ monitor: null }), "  monitor  another program's (ZEROFORCE_MONITOR=off)"],
+  ['no HTTP', () => ({ http: null }), '  http     not listening'],
+  ['HTTP on IPv4', () => ({ http: { host: '0.0.0.0', port: 5001 } }), '  http     0.0.0.0:5001'],
+  [
+    'pairing alone',
+    () => ({ tunnel: null }),
+    '  tunnel   none: without a Meeting identity the service runs pairing alone',
+  ],
+  [
+    'a proxy with an IPv6 address',
+    tunnel({ proxy: { host: '2001:db8::1', port: 9001, tls: false }, protocol: 'legacy', streams: 1 }),
+    '  tunnel   up for 5 min 12 s to [2001:db8::1]:9001 (legacy), 1 stream open',
+  ],
+  [
+    'a first attempt',
+    tunnel({ state: 'connecting', inStateMs: 1_400 }),
+    '  tunnel   connecting to proxy.example:9001 over TLS for 1 s',
+  ],
+  [
+    'a pause',
+    tunnel({ state: 'waiting', nextAttemptInMs: 0 }),
+    '  tunnel   down; next attempt at proxy.example:9001 over TLS in 0 s',
+  ],
+  ['a stopped tunnel', tunnel({ state: 'stopped' }), '  tunnel   stopped'],
+] as [string, Part, string][]) {
+  t.test(`shows ${what}`, async (t) => {
+    t.ok(textOf(part).split('\n').includes(line), textOf(part));
+  });
+}
+
+t.test('a failure of the tunnel comes with its name, its age and what to do', async (t) => {
+  const lastFailure = {
+    code: 'proxy.refused',
+    sentence: 'proxy.example:9001 refused',
+    remedy: 'Check it',
+    agoMs: 65_000,
+  } as const;
+  t.match(
+    textOf(tunnel({ state: 'waiting', nextAttemptInMs: 4_000, lastFailure })),
+    [
+      '  tunnel   down; next attempt at proxy.example:9001 over TLS in 4 s',
+      '           last failure 1 min 5 s ago: proxy.example:9001 refused',
+      '           proxy.refused: Check it',
+      '',
+    ].join('\n'),
+  );
+});
+
+t.test('every fault comes with its name and what to do', async (t) => {
+  const faults = [
+    { code: 'http.port-in-use', sentence: 'port 5000 is taken', remedy: 'Find the program' },
+    { code: 'monitor.netstat-missing', sentence: 'no netstat', remedy: 'Install it' },
+  ];
+  t.match(
+    textOf(() => ({ faults })),
+    [
+      '  fault    port 5000 is taken',
+      '           http.port-in-use: Find the program',
+      '  fault    no netstat',
+      '           monitor.netstat-missing: Install it',
+      '',
+    ].join('\n'),
+  );
+});
