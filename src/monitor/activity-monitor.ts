@@ -61,9 +61,12 @@ export class ActivityMonitor {
     this.#lostAtMs = options.clock.nowMs();
   }
 
-  /** Polls now, and from then on `intervalMs` after each poll. Resolves when the first poll has ended; never rejects. */
+  /**
+   * Polls now, unless somebody has asked for a poll already, and from then on `intervalMs` after each poll. Resolves
+   * when the first poll has ended; never rejects.
+   */
   async start(): Promise<void> {
-    const first = this.poll();
+    const first = this.#polledAtMs === null ? this.poll() : null;
     this.#loop ??= this.#pollForever(first);
     await first;
   }
@@ -102,7 +105,7 @@ export class ActivityMonitor {
     };
   }
 
-  async #pollForever(first: Promise<Observation>): Promise<void> {
+  async #pollForever(first: Promise<Observation> | null): Promise<void> {
     const { clock, intervalMs } = this.#options;
     const { signal } = this.#stopping;
     await first;
