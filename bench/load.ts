@@ -45,17 +45,22 @@ export async function bulkDown(port: number, durationMs: number): Promise<number
 /** MiB/s from the public side to the device over one connection. */
 export async function bulkUp(port: number, durationMs: number): Promise<number> {
   const socket = await open(port, 'u', () => undefined);
-  const more = () => {
-    while (!socket.destroyed && socket.write(CHUNK));
-  };
-  socket.on('drain', more);
-  more();
+  pour(socket);
   await wait(300);
   const [startBytes, startMs] = [taken(socket), performance.now()];
   await wait(durationMs);
   const rate = (taken(socket) - startBytes) / MIB / ((performance.now() - startMs) / 1000);
   socket.destroy();
   return rate;
+}
+
+/** Writes as much as the connection takes, until its end. */
+function pour(socket: Socket): void {
+  const more = () => {
+    while (!socket.destroyed && socket.write(CHUNK));
+  };
+  socket.on('drain', more);
+  more();
 }
 
 const taken = (socket: Socket) => socket.bytesWritten - socket.writableLength;
@@ -91,11 +96,7 @@ export async function roundTrips(port: number, count: number): Promise<number[]>
 export async function roundTripsUnderBulk(port: number, count: number): Promise<number[]> {
   const down = await open(port, 'd', () => undefined);
   const up = await open(port, 'u', () => undefined);
-  const more = () => {
-    while (!up.destroyed && up.write(CHUNK));
-  };
-  up.on('drain', more);
-  more();
+  pour(up);
   await wait(300);
   const times = await roundTrips(port, count);
   down.destroy();
