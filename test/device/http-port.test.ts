@@ -61,15 +61,19 @@ t.test('by default both IPv4 and IPv6 are served', requires('root', 'namespaces'
   t.equal(await inside(service, '[::1]'), '200 {"ok":true}');
 });
 
-t.test('where there is no IPv6, the default serves IPv4', requires('root', 'namespaces', 'ip', 'nsenter'), async (t) => {
-  const service = await inNamespace(
-    t,
-    {},
-    'ip link set lo up; for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $f; done',
-  );
-  t.equal(await inside(service, '127.0.0.1'), '200 {"ok":true}');
-  t.strictSame((await statusOf(service)).faults, []);
-});
+t.test(
+  'where there is no IPv6, the default serves IPv4',
+  requires('root', 'namespaces', 'ip', 'nsenter'),
+  async (t) => {
+    const service = await inNamespace(
+      t,
+      {},
+      'ip link set lo up; for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $f; done',
+    );
+    t.equal(await inside(service, '127.0.0.1'), '200 {"ok":true}');
+    t.strictSame((await statusOf(service)).faults, []);
+  },
+);
 
 const httpPort = ({ settings }: Service) => Number(settings.ZEROFORCE_HTTP_PORT);
 

@@ -61,7 +61,9 @@ export function callsOf(traceFile: string, folder: string): SystemCall[] {
     const ordinal = (counts.get(name) ?? 0) + 1;
     counts.set(name, ordinal);
     const wakesThread = name === 'write' && text.includes('"\\1\\0\\0\\0\\0\\0\\0\\0"');
-    const isOfFiles = !/^(futex|mmap|munmap|mprotect|madvise|brk|rt_sig\w+|rseq|set_robust_list|prctl|exit)$/.test(name);
+    const isOfFiles = !/^(futex|mmap|munmap|mprotect|madvise|brk|rt_sig\w+|rseq|set_robust_list|prctl|exit)$/.test(
+      name,
+    );
     if (isOfFiles && !wakesThread) calls.push({ name, ordinal, text: text.replaceAll(folder, 'DIR').slice(0, 80) });
   }
   return calls;
