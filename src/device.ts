@@ -10,7 +10,7 @@ import { createPairingApp, type DeviceInfo } from './pairing/http.ts';
 import { KeyFile } from './pairing/key-file.ts';
 import { type Observation, Pairing, type PairingStatus } from './pairing/pairing.ts';
 import { type Cancel, type Clock, systemClock } from './support/clock.ts';
-import { asFailure, type Failure } from './support/failures.ts';
+import { asFailure, FAILURES, type Failure, type FailureCode } from './support/failures.ts';
 import { HttpListener } from './support/http-listener.ts';
 import { Lifecycle, type StopReport } from './support/lifecycle.ts';
 import type { Log } from './support/log.ts';
@@ -30,6 +30,8 @@ const DEVMODE_FILE = '/boot/devmode';
 
 export interface DeviceOptions {
   config: Config;
+  /** What the configuration has to say, for the status. */
+  notices?: readonly { code: FailureCode; sentence: string }[];
   version: string;
   log: Log;
   clock?: Clock;
@@ -53,6 +55,8 @@ export interface DeviceStatus {
   tunnel: TunnelStatus | null;
   /** What does not work now and is tried again; the tunnel's own failures stand in `tunnel`. */
   faults: { code: string; sentence: string; remedy: string }[];
+  /** What the configuration had to say at the start: that the last good one runs, for example. */
+  notices: { code: string; sentence: string; remedy: string }[];
 }
 
 /**
@@ -61,6 +65,7 @@ export interface DeviceStatus {
  */
 export class Device {
   readonly #config: Config;
+  readonly #notices: NonNullable<DeviceOptions['notices']>;
   readonly #version: string;
   readonly #log: Log;
   readonly #clock: Clock;
@@ -78,9 +83,10 @@ export class Device {
   readonly #http: HttpListener;
   readonly #tunnel: TunnelAgent | null;
 
-  constructor({ config, version, log, clock = systemClock }: DeviceOptions) {
+  constructor({ config, notices = [], version, log, clock = systemClock }: DeviceOptions) {
     const { runDir, stateDir, pairing, monitor } = config;
     this.#config = config;
+    this.#notices = notices;
     this.#version = version;
     this.#log = log;
     this.#clock = clock;
@@ -124,27 +130,28 @@ export class Device {
   async start(): Promise<void> {
     await this.#openControl(() => this.#control.start());
     if (this.#controlFailure?.code === 'instance.running') throw this.#controlFailure;
-    this.#lifecycle.own('the control socket', () => this.#control.stop());
-    this.#healLater();
-    this.#lifecycle.own('the healing of the control socket', () => this.#stopHealing());
-
-    this.#tunnel?.start();
-    this.#lifecycle.own('the tunnel', () => this.#tunnel?.stop());
-
-    await this.#http.start();
-    this.#lifecycle.own('the HTTP listener', () => this.#http.stop());
-
-    await this.#watcher.start();
-    this.#lifecycle.own('the flag watcher', () => this.#watcher.stop());
-    await this.#pairing.start();
-    this.#lifecycle.own('pairing', () => this.#pairing.stop());
+    const steps: { name: string; start: () => unknown; stop: () => unknown }[] = [
+      { name: 'the control socket', start: () => this.#healLater(), stop: () => this.#stopControl() },
+      { name: 'the tunnel', start: () => this.#tunnel?.start(), stop: () => this.#tunnel?.stop() },
+      { name: 'the HTTP listener', start: () => this.#http.start(), stop: () => this.#http.stop() },
+      { name: 'the flag watcher', start: () => this.#watcher.start(), stop: () => this.#watcher.stop() },
+      // Pairing asks for the first poll, which corrects a stale flag of a crash; the monitor goes on from there.
+      { name: 'the monitor', start: () => undefined, stop: () => this.#monitor?.stop() },
+      { name: 'pairing', start: () => this.#pairing.start(), stop: () => this.#pairing.stop() },
+    ];
+    for (const { name, start, stop } of steps) {
+      if (this.#stopping) return;
+      this.#lifecycle.own(name, stop);
+      await start();
+    }
+    if (this.#stopping) return;
     await this.#monitor?.start();
-    this.#lifecycle.own('the monitor', () => this.#monitor?.stop());
     this.#log.info({ version: this.#version, pid: process.pid }, 'the service is ready');
   }
 
   /** Stops the parts in reverse order, each within a bound; gives what did not stop cleanly. */
   stop(): Promise<StopReport> {
+    this.#stopping = true;
     return this.#lifecycle.stop(STOP_EACH_MS);
   }
 
@@ -159,6 +166,7 @@ export class Device {
       http: this.#http.status().address,
       tunnel: this.#tunnel?.status() ?? null,
       faults: this.#faults().map(({ code, message, remedy }) => ({ code, sentence: message, remedy })),
+      notices: this.#notices.map(({ code, sentence }) => ({ code, sentence, remedy: FAILURES[code] })),
     };
   }
 
@@ -207,10 +215,10 @@ export class Device {
     });
   }
 
-  async #stopHealing(): Promise<void> {
-    this.#stopping = true;
+  async #stopControl(): Promise<void> {
     this.#cancelHeal();
     await this.#healing;
+    await this.#control.stop();
   }
 
   #info(): DeviceInfo {

@@ -31,7 +31,7 @@ const HOMES: Record<string, string[]> = {
   chokidar: ['monitor'],
   commander: ['cli'],
   execa: ['monitor'],
-  express: ['pairing', 'control'],
+  express: ['pairing'],
   multer: ['pairing'],
   pino: ['support'],
   'rate-limiter-flexible': ['pairing'],

@@ -1,8 +1,8 @@
-import { lstat, mkdir } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { CONFIG_FILE, loadConfig } from '../config/load.ts';
 import { configText, initialConfig, showConfig } from '../config/render.ts';
-import { replaceFile } from '../support/atomic-file.ts';
+import { makeFolder, replaceFile } from '../support/atomic-file.ts';
 import { Failure } from '../support/failures.ts';
 import { type CommonOptions, configSource, EXIT } from './common.ts';
 
@@ -29,7 +29,7 @@ export async function configInit(options: CommonOptions & { force?: true }): Pro
     throw new Failure('config.exists', `${path} exists already and was left as it is`);
   }
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+    await makeFolder(dirname(path), 0o755);
     await replaceFile(path, initialConfig(), { mode: 0o600 });
   } catch (error) {
     throw new Failure('config.unwritable', `cannot write ${path}: ${(error as Error).message}`, { cause: error });

@@ -13,18 +13,20 @@ const OWN_FILES_UMASK = 0o022;
 /** `run`: the whole service, until a signal. */
 export async function run(options: CommonOptions, version: string): Promise<number> {
   process.umask(OWN_FILES_UMASK);
-  const loaded = await loadConfig(configSource(options));
+  const loaded = await loadSettings(options);
   const log = createLog(loaded.config.logLevel);
   const signal = stopSignal(log);
   logNotices(loaded, log);
 
-  const device = new Device({ config: loaded.config, version, log });
-  await device.start();
-  await rememberGoodConfig(loaded).catch((error: unknown) => {
-    const failure = asFailure(error, 'state.unwritable');
-    log.error({ code: failure.code, remedy: failure.remedy }, failure.message);
-  });
-  await signal;
+  const device = new Device({ config: loaded.config, notices: loaded.notices, version, log });
+  try {
+    const ready = await Promise.race([device.start().then(() => true), signal.then(() => false)]);
+    if (ready) await remember(loaded, log);
+    await signal;
+  } catch (error) {
+    await device.stop();
+    throw error;
+  }
   const problems = await device.stop();
   for (const { name, problem } of problems) log.error({ err: problem }, `${name} did not stop cleanly`);
   log.info('stopped');
@@ -34,7 +36,7 @@ export async function run(options: CommonOptions, version: string): Promise<numb
 /** `monitor`: only the flag file, for a device whose pairing is another program's. */
 export async function monitor(options: CommonOptions): Promise<number> {
   process.umask(OWN_FILES_UMASK);
-  const loaded = await loadConfig(configSource(options));
+  const loaded = await loadSettings(options);
   const log = createLog(loaded.config.logLevel);
   const signal = stopSignal(log);
   logNotices(loaded, log);
@@ -46,15 +48,36 @@ export async function monitor(options: CommonOptions): Promise<number> {
   return EXIT.ok;
 }
 
+async function loadSettings(options: CommonOptions): Promise<LoadedConfig> {
+  const loaded = await loadConfig(configSource(options));
+  delete process.env.MEETING_TOKEN; // netstat and other children have no business with it
+  return loaded;
+}
+
+/** A device that runs on its last good configuration must be noticed; all else is for whoever reads the log. */
 function logNotices({ notices }: LoadedConfig, log: Log): void {
-  for (const { code, sentence } of notices) log.warn({ code, remedy: FAILURES[code] }, sentence);
+  for (const { code, sentence } of notices) {
+    log[code === 'config.last-good' ? 'error' : 'warn']({ code, remedy: FAILURES[code] }, sentence);
+  }
+}
+
+async function remember(loaded: LoadedConfig, log: Log): Promise<void> {
+  try {
+    await rememberGoodConfig(loaded);
+  } catch (error) {
+    const { code, remedy, message } = asFailure(error, 'state.unwritable');
+    log.error({ code, remedy }, message);
+  }
 }
 
 /** Resolves at the first SIGTERM or SIGINT. What nobody caught ends the process with a log line: a supervisor restarts it. */
 function stopSignal(log: Log): Promise<void> {
   const die = (error: unknown) => {
-    log.fatal({ err: error, code: 'internal.unexpected' }, 'the program met a fault of its own and ends');
-    process.exit(EXIT.failed);
+    try {
+      log.fatal({ err: error, code: 'internal.unexpected' }, 'the program met a fault of its own and ends');
+    } finally {
+      process.exit(EXIT.failed);
+    }
   };
   process.on('uncaughtException', die);
   process.on('unhandledRejection', die);

@@ -2,7 +2,7 @@ import type { DeviceStatus } from '../device.ts';
 
 /** A status as a person reads it: a line a part, and under a failure what to do. */
 export function statusText(status: DeviceStatus): string {
-  const { version, hostname, uptimeSeconds, pid, faults } = status;
+  const { version, hostname, uptimeSeconds, pid, faults, notices } = status;
   const lines = [
     `tunnel-agent ${version} on ${hostname}, up ${duration(uptimeSeconds)}, process ${pid}`,
     line('pairing', pairing(status.pairing)),
@@ -18,6 +18,9 @@ export function statusText(status: DeviceStatus): string {
   }
   for (const { code, sentence, remedy } of faults) {
     lines.push(line('fault', sentence), line('', `${code}: ${remedy}`));
+  }
+  for (const { code, sentence, remedy } of notices) {
+    lines.push(line('note', sentence), line('', `${code}: ${remedy}`));
   }
   return `${lines.join('\n')}\n`;
 }

@@ -55,11 +55,11 @@ Examples:
   tunnel-agent run
   ZEROFORCE_HTTP_PORT=5001 tunnel-agent run --config ./config.json`,
   )
-  .action(async (options: CommonOptions) => finish(await run(options, pkg.version)));
+  .action(async (options: CommonOptions) => serve(() => run(options, pkg.version)));
 
 withConfig(command('monitor', 'run the tunnel monitor alone, for a device whose pairing is another program'))
   .addHelpText('after', '\nExample:\n  ZEROFORCE_MONITOR_INTERVAL=2 tunnel-agent monitor')
-  .action(async (options: CommonOptions) => finish(await monitor(options)));
+  .action(async (options: CommonOptions) => serve(() => monitor(options)));
 
 withConfig(command('status', 'ask the running service how it is'))
   .option('--json', 'print the whole status as JSON')
@@ -89,6 +89,12 @@ function finish(exitCode: number): void {
   process.exitCode = exitCode;
 }
 
+/** What a service prints is its log, and one that cannot be written is lost: it ends no service. */
+async function serve(service: () => Promise<number>): Promise<void> {
+  outputCounts = false;
+  finish(await service());
+}
+
 /** One line for a failure, the full list for a configuration; never a stack trace. */
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage; // commander has printed it
@@ -104,9 +110,12 @@ function report(error: unknown): number {
   return EXIT.failed;
 }
 
+/** Whether a command has failed when its output could not be written. */
+let outputCounts = true;
+
 // `tunnel-agent status | head` closes the pipe early: that is no failure of ours.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
+  if (error.code !== 'EPIPE' && outputCounts) process.exitCode = EXIT.failed;
 });
 
 try {

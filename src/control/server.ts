@@ -1,7 +1,6 @@
 import { chmod, lstat, rename, unlink } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
-import express from 'express';
 import { asFailure, Failure, systemCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import { CONTROL_SOCKET, requestControl } from './client.ts';
@@ -112,13 +111,22 @@ export class ControlServer {
     throw new Failure('instance.running', `another tunnel-agent (process ${String(pid)}) runs with ${runDir}`);
   }
 
+  async #answer({ method, url }: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      if (method !== 'GET' || url !== '/status') {
+        response.writeHead(404).end();
+        return;
+      }
+      const text = JSON.stringify(await this.#options.status());
+      response.writeHead(200, { 'Content-Type': 'application/json' }).end(text);
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'the status could not be told');
+      response.writeHead(500).end();
+    }
+  }
+
   #listen(): Promise<Server> {
-    const app = express();
-    app.disable('x-powered-by');
-    app.get('/status', async (_request, response) => {
-      response.json(await this.#options.status());
-    });
-    const server = createServer(app);
+    const server = createServer((request, response) => void this.#answer(request, response));
     return new Promise((resolve, reject) => {
       server.once('error', reject);
       server.listen(this.#path, () => {

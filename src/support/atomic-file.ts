@@ -58,17 +58,17 @@ export async function removeLeftovers(path: string): Promise<void> {
 }
 
 /**
- * Makes a folder and those above it that are missing, mode 0700, so that they survive a power cut. Made by root, they
+ * Makes a folder, and those above it that are missing (0700), so that they survive a power cut. Made by root, they
  * belong to the owner of the folder they are made in. What exists is left as it is.
  *
- * Not `mkdir` with `recursive`, which hides the reason of a failure: EIO comes out as ENOENT.
+ * Not `mkdir` with `recursive`: it hides the reason of a failure (EIO comes out as ENOENT), and never ends below /proc.
  */
-export async function makeFolder(folder: string): Promise<void> {
+export async function makeFolder(folder: string, mode = 0o700): Promise<void> {
   if (await isThere(folder)) return;
   const parent = dirname(resolve(folder));
   await makeFolder(parent);
   try {
-    await mkdir(folder, 0o700);
+    await mkdir(folder, mode);
   } catch (error) {
     if (systemCode(error) === 'EEXIST') return; // somebody else was faster
     throw error;

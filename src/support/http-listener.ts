@@ -25,6 +25,8 @@ const RETRY_MS = 5_000;
 /** A request that dribbles in ends here, so that slow clients cannot hold all connections. */
 const REQUEST_TIMEOUT_MS = 15_000;
 const HEADERS_TIMEOUT_MS = 10_000;
+/** Node looks for late requests every 30 s unless told otherwise. */
+const LATE_CHECK_MS = 2_000;
 /** More than every device of a home, few enough for the memory of a Pi. */
 const MAX_CONNECTIONS = 128;
 const STOP_GRACE_MS = 1_000;
@@ -84,7 +86,11 @@ export class HttpListener {
   }
 
   #listen(host: string): Promise<Server> {
-    const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: HEADERS_TIMEOUT_MS });
+    const server = createServer({
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      connectionsCheckingInterval: LATE_CHECK_MS,
+    });
     server.maxConnections = MAX_CONNECTIONS;
     server.on('request', this.#options.handler);
     return new Promise((resolve, reject) => {

@@ -10,14 +10,20 @@ export class Lifecycle {
   readonly #owned: { name: string; stop: Stop }[] = [];
   readonly #clock: Clock;
   #stopping: Promise<StopReport> | null = null;
+  #eachMs = 0;
 
   constructor(clock: Clock = systemClock) {
     this.#clock = clock;
   }
 
-  /** Registers the end of something that has just been started. `name` appears in the report. */
+  /**
+   * Registers the end of something that is being started. `name` appears in the report. What comes after the stop has
+   * begun is stopped, too.
+   */
   own(name: string, stop: Stop): void {
     this.#owned.push({ name, stop });
+    if (this.#stopping === null) return;
+    this.#stopping = this.#stopping.then(async (before) => [...before, ...(await this.#stopAll())]);
   }
 
   /**
@@ -25,15 +31,16 @@ export class Lifecycle {
    * over: one bad part never keeps the others running. Further calls return the first call's report.
    */
   stop(eachMs: number): Promise<StopReport> {
-    this.#stopping ??= this.#stopAll(eachMs);
+    this.#eachMs = eachMs;
+    this.#stopping ??= this.#stopAll();
     return this.#stopping;
   }
 
-  async #stopAll(eachMs: number): Promise<StopReport> {
+  async #stopAll(): Promise<StopReport> {
     const problems: StopReport = [];
     for (let part = this.#owned.pop(); part !== undefined; part = this.#owned.pop()) {
       const { name, stop } = part;
-      const problem = await this.#bounded(stop, eachMs);
+      const problem = await this.#bounded(stop, this.#eachMs);
       if (problem !== null) problems.push({ name, problem });
     }
     return problems;

@@ -1,5 +1,6 @@
 import type { Stats } from 'node:fs';
-import { constants, type FileHandle, mkdir, open } from 'node:fs/promises';
+import { constants, type FileHandle, open } from 'node:fs/promises';
+import { makeFolder } from './atomic-file.ts';
 import { Failure, systemCode } from './failures.ts';
 
 const FOLDER_MODE = 0o755;
@@ -38,7 +39,7 @@ async function openRunDir(runDir: string): Promise<FileHandle> {
     return await open(runDir, flags);
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw error;
-    await mkdir(runDir, { recursive: true, mode: FOLDER_MODE });
+    await makeFolder(runDir, FOLDER_MODE);
     return open(runDir, flags);
   }
 }

@@ -33,6 +33,7 @@ const paired: DeviceStatus = {
     lastFailure: null,
   },
   faults: [],
+  notices: [],
 };
 type Part = (status: DeviceStatus) => Partial<DeviceStatus>;
 const tunnel =

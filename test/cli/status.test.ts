@@ -77,6 +77,7 @@ t.test('status --json has its documented shape', requires('ssh-keygen'), async (
       lastFailure: null,
     },
     faults: [],
+    notices: [],
   });
   const parts = [status, status.pairing, status.pairing.key, status.monitor, status.http, status.tunnel];
   const fields = parts.flatMap((part) => Object.keys(part ?? {}));

@@ -21,14 +21,15 @@ t.test('a file that broke after it once worked: the last good one runs, and says
   await writeFile(file, JSON.stringify({ services: { echo: 0 }, http: { prot: 5001 }, logLevel: 'loud' }));
   const second = await device(t, first.settings, { folder });
   const line = logLine(second, 'config.last-good');
-  t.equal(line?.level, 'warn');
+  t.equal(line?.level, 'error');
   t.match(line?.msg, `${file} is broken; the configuration that last worked runs instead`);
   for (const key of ['services', 'http.prot', 'logLevel']) t.match(line?.msg, key);
   t.match(line?.remedy, 'tunnel-agent config check');
   t.equal(await isReady(second), true);
   const shown = await tunnelAgent(['config', 'show', '--config', file], second.settings);
   t.match(shown.stdout, new RegExp(`^services +\\{"echo":${port}\\}`, 'm'));
-  t.match(await tunnelAgent(['status', '--config', file], second.settings), { code: 0 }, 'and it can be asked');
+  const status = await tunnelAgent(['status', '--config', file], second.settings);
+  t.match(status, { code: 0, stdout: /^ {2}note .* is broken; [\s\S]*config\.last-good: /m }, 'and it can be asked');
   t.match(
     await tunnelAgent(['config', 'check', '--config', file], second.settings),
     { code: 78 },

@@ -141,3 +141,16 @@ async function open(t: Test, port: number): Promise<Socket> {
   await once(socket, 'connect');
   return socket;
 }
+
+t.test('a request whose headers do not end is cut off after its 10 s, not whenever Node looks next', async (t) => {
+  const { http } = listener(t);
+  await http.start();
+  const socket = connect(portOf(http), '127.0.0.1');
+  t.teardown(() => socket.destroy());
+  socket.on('error', () => undefined);
+  socket.write('GET / HTTP/1.1\r\nHost: x\r\n');
+  const startMs = performance.now();
+  await once(socket.resume(), 'close');
+  const passedMs = performance.now() - startMs;
+  t.ok(passedMs > 9_000 && passedMs < 25_000, `${Math.round(passedMs)} ms`);
+});

@@ -65,3 +65,19 @@ t.test('stopping twice stops once, and both learn how it went', async (t) => {
   t.equal(first.length, 1);
   t.equal(first, second);
 });
+
+t.test('a part that is owned while or after all is stopped is stopped, too', async (t) => {
+  const parts = new Lifecycle();
+  const stopped: string[] = [];
+  parts.own('early', () => {
+    stopped.push('early');
+    parts.own('meanwhile', () => stopped.push('meanwhile'));
+  });
+  t.strictSame(await parts.stop(1_000), []);
+  parts.own('late', () => {
+    stopped.push('late');
+    throw new Error('late');
+  });
+  t.match(await parts.stop(1_000), [{ name: 'late' }]);
+  t.strictSame(stopped, ['early', 'meanwhile', 'late']);
+});

@@ -70,3 +70,9 @@ function filed(t: Test): string {
   writeFileSync(path, '');
   return path;
 }
+
+t.test('a folder that cannot be made is a failure at once, below /proc too', async (t) => {
+  for (const path of ['/proc/zeroforce', '/proc/zeroforce/run', '/dev/null/run']) {
+    await t.rejects(prepareRunDir(path), { code: 'run-dir.unwritable' }, path);
+  }
+});
