@@ -85,6 +85,9 @@ withConfig(command('init', 'write a first configuration file, mode 0600', config
   .addHelpText('after', '\nExample:\n  tunnel-agent config init --config ./config.json')
   .action(async (options: CommonOptions & { force?: true }) => finish(await configInit(options)));
 
+/** For the reader of the log to take what was written last. */
+const LAST_LINES_MS = 1_000;
+
 function finish(exitCode: number): void {
   process.exitCode = exitCode;
 }
@@ -93,6 +96,8 @@ function finish(exitCode: number): void {
 async function serve(service: () => Promise<number>): Promise<void> {
   outputCounts = false;
   finish(await service());
+  // Lines that nobody reads must not keep the process; they alone can still be under way.
+  setTimeout(() => process.exit(), LAST_LINES_MS).unref();
 }
 
 /** One line for a failure, the full list for a configuration; never a stack trace. */
