@@ -142,9 +142,22 @@ function asRefusal(error: unknown): Refusal | null {
   return new Refusal(500, 'The key could not be stored; the old one is kept, and the log of the device tells why');
 }
 
-/** Later firmware answers JSON; only a client that takes nothing else gets it (pairing: routes). */
+/**
+ * Later firmware answers JSON; only a client that takes nothing else gets it (pairing: routes). Not `req.accepts`,
+ * which takes `application/json; charset=utf-8` for another type.
+ */
 function wantsJson(req: Request): boolean {
-  return req.accepts('text/plain') === false && req.accepts('application/json') !== false;
+  const ranges = (req.headers.accept ?? '*/*').split(',').map((range) => {
+    const [type, ...parameters] = range.split(';').map((part) => part.trim().toLowerCase());
+    const quality = parameters.find((parameter) => parameter.startsWith('q='));
+    return { type, accepted: quality === undefined || Number(quality.slice(2)) > 0 };
+  });
+  /** The most specific range that names the type decides (RFC 9110 section 12.5.1). */
+  const accepts = (...mostSpecificFirst: string[]): boolean => {
+    const decisive = mostSpecificFirst.find((name) => ranges.some(({ type }) => type === name));
+    return ranges.some(({ type, accepted }) => type === decisive && accepted);
+  };
+  return accepts('application/json', 'application/*', '*/*') && !accepts('text/plain', 'text/*', '*/*');
 }
 
 /**
