@@ -35,7 +35,7 @@ export interface PairingOptions {
   remember: boolean;
   keyFile: KeyStore;
   everPaired: PairedMarker;
-  /** Looks at the tunnel now. */
+  /** Looks at the tunnel now; may report to `observed` too. A fault closes pairing until the next report. */
   observe: () => Promise<Observation>;
   clock: Clock;
   log: Log;
@@ -159,8 +159,9 @@ export class Pairing {
   }
 
   /**
-   * One observation on request, bounded in time. Dropped when the watcher reported something meanwhile: that is newer,
-   * and the watcher, which may tell only changes, would not say it again.
+   * One observation on request, bounded in time. Dropped when the watcher reported something meanwhile, perhaps because
+   * of this very look: that is as new, and the watcher, which may tell only changes, would not say it again. A fault is
+   * never dropped: who asked for a look must not go on without one.
    */
   async #look(): Promise<void> {
     const { observe, clock, log } = this.#options;
@@ -177,7 +178,7 @@ export class Pairing {
     } finally {
       cancel();
     }
-    if (this.#observations === before) this.observed(observation);
+    if (observation.kind === 'fault' || this.#observations === before) this.observed(observation);
   }
 
   #dispatch(event: PairingEvent): void {

@@ -208,6 +208,48 @@ t.test('a look that was overtaken by the watcher does not bring back the past', 
   await pairing.stop();
 });
 
+t.test('a look that fails refuses the key, whatever the watcher reports meanwhile', async (t) => {
+  const looks: (() => Promise<Observation>)[] = [
+    async () => ({ kind: 'none' }),
+    async () => {
+      pairing.observed({ kind: 'none' }); // the look itself makes the watcher report
+      return { kind: 'fault' };
+    },
+    () => new Promise(() => undefined),
+  ];
+  const { pairing, clock, keyFileText } = service(t.testdir(), { observe: () => looks.shift()!() });
+  await pairing.start();
+  await t.rejects(pairing.setKey(freshKeyLine(), SOURCE), { code: 'pairing.closed' });
+  t.equal((await pairing.status()).tunnel, 'unknown');
+
+  pairing.observed({ kind: 'none' });
+  t.ok(pairing.isOpen(), 'the next report opens it again');
+  const hanging = pairing.setKey(freshKeyLine(), SOURCE);
+  while (looks.length > 0) await new Promise(setImmediate);
+  pairing.observed({ kind: 'none' });
+  clock.advance(10_000);
+  await t.rejects(hanging, { code: 'pairing.closed' });
+  t.equal(await keyFileText(), null);
+  await pairing.stop();
+});
+
+t.test('a look that makes the watcher report what it finds is no contradiction', async (t) => {
+  const { pairing, world, keyFileText } = service(t.testdir(), {
+    observe: async () => {
+      pairing.observed({ kind: world.tunnel });
+      await new Promise(setImmediate);
+      return { kind: world.tunnel };
+    },
+  });
+  await pairing.start();
+  const line = freshKeyLine();
+  await pairing.setKey(line, SOURCE);
+  world.tunnel = 'active';
+  await t.rejects(pairing.setKey(freshKeyLine(), SOURCE), { code: 'pairing.closed' });
+  t.equal(await keyFileText(), `${line}\n`);
+  await pairing.stop();
+});
+
 t.test('a tunnel that comes while the marker is being written keeps its key', async (t) => {
   const writing = gate();
   const { pairing, keyFileText } = service(t.testdir(), {
