@@ -125,6 +125,35 @@ t.test('a restart does not forget', async (t) => {
   }
 });
 
+t.test(
+  'a marker that cannot be read is said once, with what to do, and is made good with the next tunnel',
+  async (t) => {
+    const folder = t.testdir({ state: 'a file where the folder should be' });
+    const { pairing, see, clock, lines, marked } = service(folder);
+    await pairing.start();
+    t.notOk(pairing.isOpen(), 'it may have been paired');
+    t.match(await pairing.status(), { everPaired: true, opensInSeconds: 600 });
+    t.match(
+      lines.filter(({ level }) => level === 'error'),
+      [
+        {
+          code: 'state.unreadable',
+          remedy: /\S/,
+          msg: /counts as paired: .*ever-paired could not be read: not a directory/,
+        },
+      ],
+    );
+    t.equal(lines.filter(({ level }) => level === 'error').length, 1);
+    clock.advance(TIMEOUT_MS);
+    t.ok(pairing.isOpen());
+
+    await rm(join(folder, 'state'));
+    see('active');
+    await pairing.stop();
+    t.ok(await marked());
+  },
+);
+
 t.test('a key file without a valid key does not count as paired', async (t) => {
   const { pairing } = service(t.testdir({ ssh: { authorized_keys: '# none\nssh-ed25519 AAAA broken\n' } }));
   await pairing.start();
