@@ -21,11 +21,18 @@ export class EverPaired {
   }
 
   /**
-   * Whether the device was paired before. An empty, damaged or unreadable marker counts as yes: wrongly yes delays
-   * pairing by the timeout, wrongly no would open a paired device to a stranger.
+   * Whether the device was paired before. An empty or damaged marker counts as yes: wrongly yes delays pairing by the
+   * timeout, wrongly no would open a paired device to a stranger.
+   *
+   * @throws Failure `state.unreadable`: then nobody knows, and the caller takes the safe side
    */
-  read(): Promise<boolean> {
-    return this.#exists().catch(() => true);
+  async read(): Promise<boolean> {
+    try {
+      return await this.#exists();
+    } catch (error) {
+      const reason = fileErrorReason(error);
+      throw new Failure('state.unreadable', `${this.#path} could not be read: ${reason}`, { cause: error });
+    }
   }
 
   /**

@@ -1,4 +1,10 @@
-import express, { type ErrorRequestHandler, type Express, type Request, type RequestHandler } from 'express';
+import express, {
+  type ErrorRequestHandler,
+  type Express,
+  type Request,
+  type RequestHandler,
+  type Response,
+} from 'express';
 import type { Clock } from '../support/clock.ts';
 import { Failure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
@@ -39,12 +45,12 @@ export function createPairingApp(options: PairingAppOptions): Express {
   const answer = new Answers(clock);
   const rateLimit = new RateLimit(clock);
 
-  function refuseTunnel(req: Request): void {
-    if (sourceOf(req) === tunnelSource) throw new Refusal(403, 'Pairing is not possible through the tunnel');
+  function refuseTunnel(res: Response): void {
+    if (sourceOf(res) === tunnelSource) throw new Refusal(403, 'Pairing is not possible through the tunnel');
   }
 
-  async function refuseTooMany(req: Request): Promise<void> {
-    const seconds = await rateLimit.waitSeconds(sourceOf(req));
+  async function refuseTooMany(res: Response): Promise<void> {
+    const seconds = await rateLimit.waitSeconds(sourceOf(res));
     if (seconds === 0) return;
     throw new Refusal(429, `Too many requests; try again in ${seconds} s`, { 'Retry-After': String(seconds) });
   }
@@ -61,7 +67,7 @@ export function createPairingApp(options: PairingAppOptions): Express {
   }
 
   const readyToPair: RequestHandler = (req, res) => {
-    refuseTunnel(req);
+    refuseTunnel(res);
     const ready = pairing.isOpen();
     res.vary('Accept');
     if (wantsJson(req)) answer.json(res, 200, { ready });
@@ -70,12 +76,12 @@ export function createPairingApp(options: PairingAppOptions): Express {
 
   /** The order of the checks is part of the contract (pairing: requests 1); 405 is the router's. */
   const setKey: RequestHandler = async (req, res) => {
-    await refuseTooMany(req); // 429
+    await refuseTooMany(res); // 429
     refuseForeignPage(req); // 403
-    refuseTunnel(req); // 403
+    refuseTunnel(res); // 403
     refuseWhenClosed(); // 403
     const key = await readKeyField(req, res); // 413, 415, 400
-    await pairing.setKey(key, sourceOf(req)); // 400, 403 when it closed meanwhile, 500
+    await pairing.setKey(key, sourceOf(res)); // 400, 403 when it closed meanwhile, 500
     answer.json(res, 200, { ok: true });
   };
 
@@ -96,7 +102,7 @@ export function createPairingApp(options: PairingAppOptions): Express {
     const { status, message, headers } = refusal ?? new Refusal(500, 'The device could not answer; its log tells why');
     // What a pairing was refused for is of interest; its number is bounded by the rate limit.
     const level = req.path === SET_KEY && status === 403 ? 'info' : 'debug';
-    log[level]({ status, method: req.method, path: req.path, source: sourceOf(req) }, `refused: ${message}`);
+    log[level]({ status, method: req.method, path: req.path, source: sourceOf(res) }, `refused: ${message}`);
     if (res.headersSent) {
       req.socket.destroy();
       return;
@@ -109,6 +115,7 @@ export function createPairingApp(options: PairingAppOptions): Express {
   app.disable('x-powered-by');
   app.enable('strict routing');
   app.enable('case sensitive routing');
+  app.use(noteSource);
   app.route('/zeroforce/readytopair').get(readyToPair).all(only('GET, HEAD'));
   app.route(SET_KEY).post(setKey).all(only('POST'));
   app.route('/zeroforce/info').get(showInfo).all(only('GET, HEAD'));
@@ -135,12 +142,40 @@ function asRefusal(error: unknown): Refusal | null {
   return new Refusal(500, 'The key could not be stored; the old one is kept, and the log of the device tells why');
 }
 
-/** Later firmware answers JSON; only a client that takes nothing else gets it (pairing: routes). */
+/**
+ * Later firmware answers JSON; only a client that takes nothing else gets it (pairing: routes). Not `req.accepts`,
+ * which takes `application/json; charset=utf-8` for another type.
+ */
 function wantsJson(req: Request): boolean {
-  return req.accepts('text/plain') === false && req.accepts('application/json') !== false;
+  const ranges = (req.headers.accept ?? '*/*').split(',').map((range) => {
+    const [type, ...parameters] = range.split(';').map((part) => part.trim().toLowerCase());
+    const quality = parameters.find((parameter) => parameter.startsWith('q='));
+    return { type, accepted: quality === undefined || Number(quality.slice(2)) > 0 };
+  });
+  /** The most specific range that names the type decides (RFC 9110 section 12.5.1). */
+  const accepts = (...mostSpecificFirst: string[]): boolean => {
+    const decisive = mostSpecificFirst.find((name) => ranges.some(({ type }) => type === name));
+    return ranges.some(({ type, accepted }) => type === decisive && accepted);
+  };
+  return accepts('application/json', 'application/*', '*/*') && !accepts('text/plain', 'text/*', '*/*');
 }
 
-/** The peer's address; IPv4 in its own form also on a socket of both kinds. X-Forwarded-For is anybody's claim. */
-function sourceOf(req: Request): string {
-  return (req.socket.remoteAddress ?? 'unknown').replace(/^::ffff:(?=\d+\.)/i, '');
+/**
+ * Notes who asks, once: the system forgets the address of a peer that resets its connection. Whoever has done so before
+ * the request is looked at could be anybody, the tunnel included, and gets no answer anyway (pairing: requests 5).
+ */
+const noteSource: RequestHandler = (req, res, next) => {
+  const { remoteAddress } = req.socket;
+  if (remoteAddress === undefined) {
+    req.socket.destroy();
+    return;
+  }
+  // IPv4 in its own form also on a socket of both kinds. X-Forwarded-For is anybody's claim.
+  res.locals.source = remoteAddress.replace(/^::ffff:(?=\d+\.)/i, '');
+  next();
+};
+
+/** The peer's address as `noteSource` has noted it. */
+function sourceOf(res: Response): string {
+  return res.locals.source as string;
 }

@@ -1,5 +1,5 @@
 import type { Cancel, Clock } from '../support/clock.ts';
-import { asFailure, Failure } from '../support/failures.ts';
+import { asFailure, Failure, type FailureCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import {
   initialState,
@@ -24,6 +24,7 @@ export interface KeyStore {
 
 /** What remembers across restarts that the device was paired; `EverPaired` of this folder. */
 export interface PairedMarker {
+  /** Rejects when nobody can tell. */
   read(): Promise<boolean>;
   remember(): Promise<void>;
 }
@@ -35,7 +36,7 @@ export interface PairingOptions {
   remember: boolean;
   keyFile: KeyStore;
   everPaired: PairedMarker;
-  /** Looks at the tunnel now. */
+  /** Looks at the tunnel now; may report to `observed` too. A fault closes pairing until the next report. */
   observe: () => Promise<Observation>;
   clock: Clock;
   log: Log;
@@ -76,12 +77,12 @@ export class Pairing {
   /** Reads what is remembered and looks at the tunnel once. Never rejects: what cannot be read counts as paired. */
   async start(): Promise<void> {
     const { timeoutMs, remember, everPaired } = this.#options;
-    const markerWritten = remember && (await everPaired.read());
+    const marked = remember ? await this.#tryRead(() => everPaired.read(), 'state.unreadable') : 'no';
     this.#state = initialState({
       timeoutMs,
-      everPaired: remember && (markerWritten || (await this.#holdsKey())),
+      everPaired: remember && (marked !== 'no' || (await this.#holdsKey())),
       // Where nothing is to be remembered, nothing is owed either.
-      markerWritten: markerWritten || !remember,
+      markerWritten: marked === 'yes' || !remember,
     });
     await this.#look();
   }
@@ -159,8 +160,9 @@ export class Pairing {
   }
 
   /**
-   * One observation on request, bounded in time. Dropped when the watcher reported something meanwhile: that is newer,
-   * and the watcher, which may tell only changes, would not say it again.
+   * One observation on request, bounded in time. Dropped when the watcher reported something meanwhile, perhaps because
+   * of this very look: that is as new, and the watcher, which may tell only changes, would not say it again. A fault is
+   * never dropped: who asked for a look must not go on without one.
    */
   async #look(): Promise<void> {
     const { observe, clock, log } = this.#options;
@@ -177,7 +179,7 @@ export class Pairing {
     } finally {
       cancel();
     }
-    if (this.#observations === before) this.observed(observation);
+    if (observation.kind === 'fault' || this.#observations === before) this.observed(observation);
   }
 
   #dispatch(event: PairingEvent): void {
@@ -219,14 +221,20 @@ export class Pairing {
     return write;
   }
 
-  /** A key file that cannot be read may hold a key: then a stranger waits for the timeout. */
   async #holdsKey(): Promise<boolean> {
+    const { keyFile } = this.#options;
+    return (await this.#tryRead(async () => (await keyFile.current()) !== null, 'key.unreadable')) !== 'no';
+  }
+
+  /** Where nobody can tell whether the device was paired, it counts as paired: a stranger waits for the timeout. */
+  async #tryRead(wasPaired: () => Promise<boolean>, code: FailureCode): Promise<'yes' | 'no' | 'unknown'> {
     try {
-      return (await this.#options.keyFile.current()) !== null;
+      return (await wasPaired()) ? 'yes' : 'no';
     } catch (error) {
-      const { code, message, remedy } = asFailure(error, 'key.unreadable');
-      this.#options.log.error({ code, remedy }, `the device counts as paired: ${message}`);
-      return true;
+      const failure = asFailure(error, code);
+      const facts = { code: failure.code, remedy: failure.remedy };
+      this.#options.log.error(facts, `the device counts as paired: ${failure.message}`);
+      return 'unknown';
     }
   }
 

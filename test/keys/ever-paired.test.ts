@@ -59,14 +59,18 @@ t.test('a marker that is damaged counts as paired: the safe side', async (t) => 
   }
 });
 
-t.test('where the state folder cannot be read or written, it counts as paired and the reason is told', async (t) => {
+t.test('where the state folder cannot be read or written, the reason is told', async (t) => {
   const stateDir = join(t.testdir({ file: 'no folder' }), 'file');
   const everPaired = new EverPaired({ stateDir });
-  t.equal(await everPaired.read(), true);
+  await t.rejects(everPaired.read(), {
+    code: 'state.unreadable',
+    message: /ever-paired could not be read: not a directory/,
+  });
   await t.rejects(everPaired.remember(), {
     code: 'state.unwritable',
     message: /ever-paired could not be written: not a directory/,
   });
   rmSync(stateDir);
+  t.equal(await everPaired.read(), false);
   await t.resolves(everPaired.remember(), 'and the next call tries again');
 });

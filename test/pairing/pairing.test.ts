@@ -125,6 +125,35 @@ t.test('a restart does not forget', async (t) => {
   }
 });
 
+t.test(
+  'a marker that cannot be read is said once, with what to do, and is made good with the next tunnel',
+  async (t) => {
+    const folder = t.testdir({ state: 'a file where the folder should be' });
+    const { pairing, see, clock, lines, marked } = service(folder);
+    await pairing.start();
+    t.notOk(pairing.isOpen(), 'it may have been paired');
+    t.match(await pairing.status(), { everPaired: true, opensInSeconds: 600 });
+    t.match(
+      lines.filter(({ level }) => level === 'error'),
+      [
+        {
+          code: 'state.unreadable',
+          remedy: /\S/,
+          msg: /counts as paired: .*ever-paired could not be read: not a directory/,
+        },
+      ],
+    );
+    t.equal(lines.filter(({ level }) => level === 'error').length, 1);
+    clock.advance(TIMEOUT_MS);
+    t.ok(pairing.isOpen());
+
+    await rm(join(folder, 'state'));
+    see('active');
+    await pairing.stop();
+    t.ok(await marked());
+  },
+);
+
 t.test('a key file without a valid key does not count as paired', async (t) => {
   const { pairing } = service(t.testdir({ ssh: { authorized_keys: '# none\nssh-ed25519 AAAA broken\n' } }));
   await pairing.start();
@@ -205,6 +234,48 @@ t.test('a look that was overtaken by the watcher does not bring back the past', 
   late.open();
   await t.rejects(setting, { code: 'pairing.closed' });
   t.equal((await pairing.status()).tunnel, 'active');
+  await pairing.stop();
+});
+
+t.test('a look that fails refuses the key, whatever the watcher reports meanwhile', async (t) => {
+  const looks: (() => Promise<Observation>)[] = [
+    async () => ({ kind: 'none' }),
+    async () => {
+      pairing.observed({ kind: 'none' }); // the look itself makes the watcher report
+      return { kind: 'fault' };
+    },
+    () => new Promise(() => undefined),
+  ];
+  const { pairing, clock, keyFileText } = service(t.testdir(), { observe: () => looks.shift()!() });
+  await pairing.start();
+  await t.rejects(pairing.setKey(freshKeyLine(), SOURCE), { code: 'pairing.closed' });
+  t.equal((await pairing.status()).tunnel, 'unknown');
+
+  pairing.observed({ kind: 'none' });
+  t.ok(pairing.isOpen(), 'the next report opens it again');
+  const hanging = pairing.setKey(freshKeyLine(), SOURCE);
+  while (looks.length > 0) await new Promise(setImmediate);
+  pairing.observed({ kind: 'none' });
+  clock.advance(10_000);
+  await t.rejects(hanging, { code: 'pairing.closed' });
+  t.equal(await keyFileText(), null);
+  await pairing.stop();
+});
+
+t.test('a look that makes the watcher report what it finds is no contradiction', async (t) => {
+  const { pairing, world, keyFileText } = service(t.testdir(), {
+    observe: async () => {
+      pairing.observed({ kind: world.tunnel });
+      await new Promise(setImmediate);
+      return { kind: world.tunnel };
+    },
+  });
+  await pairing.start();
+  const line = freshKeyLine();
+  await pairing.setKey(line, SOURCE);
+  world.tunnel = 'active';
+  await t.rejects(pairing.setKey(freshKeyLine(), SOURCE), { code: 'pairing.closed' });
+  t.equal(await keyFileText(), `${line}\n`);
   await pairing.stop();
 });
 
