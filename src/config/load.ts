@@ -135,6 +135,8 @@ function unreadable(source: string, key: string, allowed: string): Layer {
 interface Assembled {
   readonly layer: Layer;
   readonly faults: readonly Fault[];
+  /** Nothing is wrong but the file of the token; then the layer is good for a device without a tunnel. */
+  readonly onlyTokenFile: boolean;
   readonly notices: readonly Notice[];
 }
 
@@ -142,7 +144,9 @@ async function assemble(layers: readonly Layer[]): Promise<Assembled> {
   const settled = settleToken(combine(layers));
   const token = await readTokenFile(settled);
   const layer = combine([settled, token.layer]);
-  return { layer, faults: [...layer.faults, ...crossFaults(layer)], notices: token.notices };
+  const faults = [...layer.faults, ...crossFaults(layer)];
+  const onlyTokenFile = faults.length > 0 && faults.length === token.layer.faults.length;
+  return { layer, faults, onlyTokenFile, notices: token.notices };
 }
 
 interface BrokenFile {
@@ -160,14 +164,26 @@ async function loadLastGood({ env, configFile, environment, file, faults }: Brok
     const kept = await readConfigFile(path, 'last-good');
     if (kept === null) continue;
     const assembled = await assemble([kept.layer, environment]);
-    if (assembled.faults.length === 0) {
+    if (assembled.faults.length === 0 || assembled.onlyTokenFile) {
       const sentence = `${configFile} is broken; the configuration that last worked runs instead (${path}). ${faults.map(faultLine).join(' | ')}`;
-      const notices: Notice[] = [{ code: 'config.last-good', sentence }, ...assembled.notices];
+      const notices: Notice[] = [
+        { code: 'config.last-good', sentence },
+        ...withoutToken(assembled),
+        ...assembled.notices,
+      ];
       return finish({ ...assembled, origin: 'last-good', env, configFile, notices });
     }
     all.push(...assembled.faults);
   }
   throw new ConfigError(all);
+}
+
+/** A file of the token that was lost costs the tunnel, and not the pairing too: by that the device can be reached. */
+function withoutToken({ faults }: Assembled): Notice[] {
+  return faults.map((fault) => {
+    const sentence = `There is no tunnel, and pairing runs alone: the file of the token cannot be used. ${faultLine(fault)}`;
+    return { code: 'identity.token-file', sentence };
+  });
 }
 
 /** Where the last good configuration may be: only the broken file itself may know that the folder was moved. */

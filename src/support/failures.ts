@@ -13,6 +13,7 @@ export const FAILURES = {
   'config.unknown-variable': 'Correct or remove the variable; docs/options.md lists the names',
   'identity.missing':
     'Set MEETING_DEVICE_KEY, MEETING_TOKEN or MEETING_TOKEN_FILE, and MEETING_PROXY_HOST if the device is to have a tunnel',
+  'identity.token-file': 'Put the token into that file again, readable for the service, then restart the service',
   'state.unwritable': 'Check that the state folder exists, is writable and has free space: df -h; ls -ld DIR',
   'run-dir.unwritable': 'Check that the run folder is a folder owned by the service and not world-writable: ls -ld DIR',
   'instance.running': 'Stop the other instance first, or look at it: tunnel-agent status',
