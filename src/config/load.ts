@@ -192,7 +192,7 @@ function stateDirs(environment: Layer, file: ConfigFile): string[] {
   if (fromEnvironment !== undefined) return [String(fromEnvironment)];
   const fromFile =
     file.layer.found.get('stateDir')?.value ??
-    /"stateDir"\s*:\s*"(\/[^"\\\u0000-\u001f]{0,1023})"/.exec(file.text)?.[1];
+    /"(?:stateDir|ZEROFORCE_STATE_DIR)"\s*:\s*"(\/[^"\\\u0000-\u001f]{0,1023})"/.exec(file.text)?.[1];
   return [...new Set([String(fromFile ?? OPTIONS.stateDir.default), OPTIONS.stateDir.default])];
 }
 

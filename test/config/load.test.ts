@@ -381,6 +381,7 @@ t.test('the last configuration that worked', async (t) => {
     await rememberGoodConfig(await d.load(env));
     for (const content of [
       `{ "stateDir": "${d.path('moved')}", "http": `,
+      `{ "ZEROFORCE_STATE_DIR": "${d.path('moved')}", "http": `,
       { stateDir: d.path('moved'), http: { port: 'x' } },
     ]) {
       await d.write('config.json', content);
@@ -491,9 +492,9 @@ t.test('identity', async (t) => {
 t.test('the file of the token', async (t) => {
   const env = (path: string) => ({ ...IDENTITY, MEETING_TOKEN: '', MEETING_TOKEN_FILE: path });
 
-  t.test('gives the token without its newline', async (t) => {
+  t.test('gives the token without the white space around it', async (t) => {
     const d = await device(t);
-    for (const text of [TOKEN, `${TOKEN}\n`, `${TOKEN}\r\n`]) {
+    for (const text of [TOKEN, `${TOKEN}\n`, `${TOKEN}\r\n`, `${TOKEN}\n\n`, ` \t${TOKEN} \n`]) {
       const loaded = await d.load(env(await d.write('token', text)));
       t.equal(loaded.config.meeting?.token.reveal(), TOKEN);
       t.match(
