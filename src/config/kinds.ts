@@ -144,21 +144,25 @@ export const hostList: Kind<string[]> = {
   json: { type: 'array', maxItems: 64, items: { type: 'string', minLength: 1, maxLength: 253 } },
 };
 
-const PIN_HEX = /^(?:sha256\/\/?)?([0-9A-Fa-f]{64})$/;
-const PIN_BASE64 = /^(?:sha256\/\/?)?([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)$/;
+const PIN_HEX = /^(?:sha256(?::|\/\/?))?([0-9A-Fa-f]{64}|[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){31})$/;
+const PIN_BASE64 = /^(?:sha256(?::|\/\/?))?([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=?)$/;
 
-/** Gives 64 lower-case hex digits. `sha256/` and curl's `sha256//` may stand in front. */
+/** Gives 64 lower-case hex digits. `sha256:`, `sha256/` and curl's `sha256//` may stand in front. */
 export const pin: Kind<string> = {
   schema: v.pipe(
     v.string(),
     v.check((value) => PIN_HEX.test(value) || PIN_BASE64.test(value)),
     v.transform((value) => {
       const hex = PIN_HEX.exec(value)?.[1];
-      return hex?.toLowerCase() ?? Buffer.from(PIN_BASE64.exec(value)?.[1] ?? '', 'base64').toString('hex');
+      return (
+        hex?.replaceAll(':', '').toLowerCase() ??
+        Buffer.from(PIN_BASE64.exec(value)?.[1] ?? '', 'base64').toString('hex')
+      );
     }),
   ),
   fromText: (input) => input.trim(),
-  allowed: 'a SHA-256 of 32 bytes as 64 hex digits or as base64, with or without sha256/ in front',
+  allowed:
+    'a SHA-256 of 32 bytes as 64 hex digits, with or without colons, or as base64; sha256: or sha256/ may stand in front',
   json: { type: 'string', anyOf: [{ const: '' }, { pattern: PIN_HEX.source }, { pattern: PIN_BASE64.source }] },
 };
 

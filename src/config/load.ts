@@ -1,6 +1,5 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { replaceFile } from '../support/atomic-file.ts';
+import { makeFolder, replaceFile } from '../support/atomic-file.ts';
 import { Failure, systemCode } from '../support/failures.ts';
 import { DEPLOYED_FILES, type DeployedFiles, readDeployed } from './deployed.ts';
 import { ConfigError, ENVIRONMENT, type Fault, faultLine } from './faults.ts';
@@ -92,7 +91,7 @@ export async function rememberGoodConfig({ config, fileText }: LoadedConfig): Pr
   const kept = await readText(path, CONFIG_LIMIT_BYTES);
   if (kept.state === 'read' && kept.text === fileText.reveal() && kept.mode === 0o600) return;
   try {
-    await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
+    await makeFolder(config.stateDir);
     await replaceFile(path, fileText.reveal(), { mode: 0o600 });
   } catch (error) {
     const why = systemCode(error) ?? String(error);
@@ -135,6 +134,8 @@ function unreadable(source: string, key: string, allowed: string): Layer {
 interface Assembled {
   readonly layer: Layer;
   readonly faults: readonly Fault[];
+  /** Nothing is wrong but the file of the token; then the layer is good for a device without a tunnel. */
+  readonly onlyTokenFile: boolean;
   readonly notices: readonly Notice[];
 }
 
@@ -142,7 +143,9 @@ async function assemble(layers: readonly Layer[]): Promise<Assembled> {
   const settled = settleToken(combine(layers));
   const token = await readTokenFile(settled);
   const layer = combine([settled, token.layer]);
-  return { layer, faults: [...layer.faults, ...crossFaults(layer)], notices: token.notices };
+  const faults = [...layer.faults, ...crossFaults(layer)];
+  const onlyTokenFile = faults.length > 0 && faults.length === token.layer.faults.length;
+  return { layer, faults, onlyTokenFile, notices: token.notices };
 }
 
 interface BrokenFile {
@@ -160,14 +163,26 @@ async function loadLastGood({ env, configFile, environment, file, faults }: Brok
     const kept = await readConfigFile(path, 'last-good');
     if (kept === null) continue;
     const assembled = await assemble([kept.layer, environment]);
-    if (assembled.faults.length === 0) {
+    if (assembled.faults.length === 0 || assembled.onlyTokenFile) {
       const sentence = `${configFile} is broken; the configuration that last worked runs instead (${path}). ${faults.map(faultLine).join(' | ')}`;
-      const notices: Notice[] = [{ code: 'config.last-good', sentence }, ...assembled.notices];
+      const notices: Notice[] = [
+        { code: 'config.last-good', sentence },
+        ...withoutToken(assembled),
+        ...assembled.notices,
+      ];
       return finish({ ...assembled, origin: 'last-good', env, configFile, notices });
     }
     all.push(...assembled.faults);
   }
   throw new ConfigError(all);
+}
+
+/** A file of the token that was lost costs the tunnel, and not the pairing too: by that the device can be reached. */
+function withoutToken({ faults }: Assembled): Notice[] {
+  return faults.map((fault) => {
+    const sentence = `There is no tunnel, and pairing runs alone: the file of the token cannot be used. ${faultLine(fault)}`;
+    return { code: 'identity.token-file', sentence };
+  });
 }
 
 /** Where the last good configuration may be: only the broken file itself may know that the folder was moved. */
@@ -176,7 +191,7 @@ function stateDirs(environment: Layer, file: ConfigFile): string[] {
   if (fromEnvironment !== undefined) return [String(fromEnvironment)];
   const fromFile =
     file.layer.found.get('stateDir')?.value ??
-    /"stateDir"\s*:\s*"(\/[^"\\\u0000-\u001f]{0,1023})"/.exec(file.text)?.[1];
+    /"(?:stateDir|ZEROFORCE_STATE_DIR)"\s*:\s*"(\/[^"\\\u0000-\u001f]{0,1023})"/.exec(file.text)?.[1];
   return [...new Set([String(fromFile ?? OPTIONS.stateDir.default), OPTIONS.stateDir.default])];
 }
 

@@ -180,7 +180,7 @@ export const OPTIONS = {
   'meeting.tokenFile': optional(
     'MEETING_TOKEN_FILE',
     path,
-    'File that holds the token instead, at most 4 KiB; one newline at its end is ignored. Set this or the token, not both.',
+    'File that holds the token instead, at most 4 KiB; white space around it is ignored. Set this or the token, not both.',
     { initial: true, secret: unlessPath },
   ),
   'meeting.proxy.host': optional('MEETING_PROXY_HOST', host, 'Address of the Meeting proxy.', {

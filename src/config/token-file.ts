@@ -27,7 +27,7 @@ export async function readTokenFile({ found }: Layer): Promise<{ layer: Layer; n
   if (file.state === 'absent') return refuse('the path of a file that exists');
   if (file.state === 'unusable') return refuse(`the path of ${file.expected}`);
   const { kind } = OPTIONS['meeting.token'];
-  const token = v.safeParse(kind.schema, file.text.replace(/\r?\n$/, ''));
+  const token = v.safeParse(kind.schema, file.text.trim());
   if (!token.success) return refuse(`the path of a file that holds a token: ${kind.allowed}`);
   const sentence = `Everybody on this device can read the token in ${path}`;
   return {

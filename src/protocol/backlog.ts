@@ -51,16 +51,18 @@ export class Backlog {
   changed(stream: Stream, bytes: number): void {
     if (stream.v1) return;
     const { streamQueueBytes, sessionQueueBytes } = this.#options.limits;
-    this.#totalBytes += bytes;
     const own = stream.incomingBytes;
+    const wasInTheWay = this.#isInTheWay(stream, own - bytes);
+    this.#totalBytes += bytes;
     if (own <= streamQueueBytes / 2) this.#over.delete(stream);
     if (this.#totalBytes <= sessionQueueBytes / 2) this.#sessionOver = false;
     if (bytes > 0) {
       if (own > this.#shareBytes) this.#watch(stream);
       if (own > streamQueueBytes) this.#over.add(stream);
       if (this.#totalBytes > sessionQueueBytes) this.#sessionOver = true;
-      // A service that has long been seen to take nothing costs the others no pause.
-      if (this.#isInTheWay(stream)) this.#judge(stream);
+      // A service that has long been seen to take nothing costs the others no pause. Once only: to judge is to ask the
+      // kernel, which a peer could make us do for every byte it sends; from here on `#look` judges.
+      if (!wasInTheWay && this.#isInTheWay(stream)) this.#judge(stream);
     }
     this.#updateReading();
   }
@@ -104,8 +106,8 @@ export class Backlog {
     else if (this.#lingering.has(stream) && idleMs >= LINGER_MS) this.#options.lingered(stream);
   }
 
-  #isInTheWay(stream: Stream): boolean {
-    return this.#over.has(stream) || (this.#sessionOver && stream.incomingBytes > this.#shareBytes && !stream.v1);
+  #isInTheWay(stream: Stream, ownBytes = stream.incomingBytes): boolean {
+    return this.#over.has(stream) || (this.#sessionOver && ownBytes > this.#shareBytes && !stream.v1);
   }
 
   #updateReading(): void {

@@ -14,6 +14,7 @@ export const FAILURES = {
   'identity.missing':
     'Set MEETING_DEVICE_KEY, MEETING_TOKEN or MEETING_TOKEN_FILE, and MEETING_PROXY_HOST if the device is to have a tunnel',
   'state.unreadable': 'Check that the state folder is a folder, and readable by the service: ls -ld DIR; ls -l DIR',
+  'identity.token-file': 'Put the token into that file again, readable for the service, then restart the service',
   'state.unwritable': 'Check that the state folder exists, is writable and has free space: df -h; ls -ld DIR',
   'run-dir.unwritable': 'Check that the run folder is a folder owned by the service and not world-writable: ls -ld DIR',
   'instance.running': 'Stop the other instance first, or look at it: tunnel-agent status',

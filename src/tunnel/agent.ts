@@ -183,7 +183,7 @@ export class TunnelAgent {
   }
 
   #report(failure: Failure, repeats: Repeats, facts: object): void {
-    const { level, repeated } = repeats.next(failure.code);
+    const { level, repeated } = repeats.next(failure.code, failure.message);
     const { code, remedy } = failure;
     this.#options.log[level]({ code, remedy, ...(repeated > 0 && { repeated }), ...facts }, failure.message);
   }

@@ -92,14 +92,21 @@ export class PooledReader {
     socket.once('close', () => this.#close());
   }
 
-  /** Hands every read to `receive`, those held until now first. The lease is released when `receive` returns. */
+  /**
+   * Hands every read to `receive`, those held until now first. The lease is released when `receive` returns. A `receive`
+   * that calls `hold` gets no more: what is left belongs to the next.
+   */
   deliverTo(receive: (lease: Lease) => void): void {
     this.#receive = receive;
-    for (let lease = this.#held.shift(); lease !== undefined; lease = this.#held.shift()) {
+    while (this.#receive === receive) {
+      const lease = this.#held.shift();
+      if (lease === undefined) {
+        this.#socket?.resume();
+        return;
+      }
       receive(lease);
       lease.release();
     }
-    this.#socket?.resume();
   }
 
   /** Holds what is read from now on, until the next `deliverTo`. */

@@ -1,6 +1,6 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
-import { readFile } from 'node:fs/promises';
+import { constants, open } from 'node:fs/promises';
 import { connect, isIP, type OnReadOpts, type Socket } from 'node:net';
 import {
   type ConnectionOptions,
@@ -30,14 +30,14 @@ export interface ProxyAddress {
 export interface TlsTrust {
   /** Path of a PEM file, read at every dial. */
   ca?: string;
-  /** SHA-256 of the certificate's SubjectPublicKeyInfo, in hex (colons allowed) or base64. */
+  /** SHA-256 of the certificate's SubjectPublicKeyInfo, 64 lower-case hex digits. */
   pin?: string;
 }
 
 export interface DialOptions {
   pool: BufferPool;
   clock: Clock;
-  /** For everything together: look-up, connection, TLS. */
+  /** For everything together: CA file, look-up, connection, TLS. */
   timeoutMs: number;
   /** Ends the attempt; the promise then rejects with the signal's reason. */
   signal: AbortSignal;
@@ -74,12 +74,13 @@ export async function dial(proxy: ProxyAddress, options: DialOptions): Promise<D
   if (signal.aborted) abort();
   signal.addEventListener('abort', abort);
   let late: FailureCode = 'proxy.timeout';
-  let step = `looking up ${proxy.host}`;
+  let step = 'reading the CA file';
   const cancelDeadline = clock.after(timeoutMs, () =>
     scope.abort(new Failure(late, `${name(proxy)} took more than ${timeoutMs / 1000} s: ${step}`)),
   );
   try {
-    const trust = proxy.tls === null ? null : await loadTrust(proxy, proxy.tls);
+    const trust = proxy.tls === null ? null : await abortable(scope.signal, loadTrust(proxy, proxy.tls));
+    step = `looking up ${proxy.host}`;
     const addresses = await lookUp(proxy, scope.signal);
     step = `connecting to ${addresses.join(', ')}`;
     const dialled = await connectAny(proxy, addresses, trust, options, scope.signal);
@@ -113,38 +114,41 @@ interface Trust {
   context: SecureContext;
   /** Whether the certificate has to be valid for the host by its chain. */
   chain: boolean;
-  pin: Buffer | null;
+  pin: string | null;
 }
 
-async function loadTrust(proxy: ProxyAddress, { ca, pin }: TlsTrust): Promise<Trust> {
-  const digest = pin === undefined ? null : parsePin(pin);
-  if (pin !== undefined && digest === null)
-    throw new Failure('proxy.tls-pin', `${name(proxy)}: the pin set is not a SHA-256 in hex or base64`);
-  if (ca === undefined) return { context: createSecureContext(), chain: digest === null, pin: digest };
+/** Far above the authorities of a whole system, and little enough for a device. */
+const CA_LIMIT_BYTES = 1024 * 1024;
+
+async function loadTrust(proxy: ProxyAddress, tls: TlsTrust): Promise<Trust> {
+  const { ca } = tls;
+  const pin = tls.pin ?? null;
+  if (ca === undefined) return { context: createSecureContext(), chain: pin === null, pin };
   try {
-    const pem = await readFile(ca);
+    const pem = await readCa(ca);
     new X509Certificate(pem); // createSecureContext says nothing when it finds none
-    return { context: createSecureContext({ ca: pem }), chain: true, pin: digest };
+    return { context: createSecureContext({ ca: pem }), chain: true, pin };
   } catch (cause) {
-    const why = systemCode(cause) ?? 'it holds no certificate';
+    const why = cause instanceof UnfitFile ? cause.message : (systemCode(cause) ?? 'it holds no certificate');
     throw new Failure('proxy.tls-untrusted', `${name(proxy)}: the CA file ${ca} cannot be used: ${why}`, { cause });
   }
 }
 
-/** The 32 bytes of a pin, or null when it is not one. */
-export function parsePin(text: string): Buffer | null {
-  const hex = text.replaceAll(':', '');
-  if (/^[0-9a-f]{64}$/i.test(hex)) return Buffer.from(hex, 'hex');
-  return /^[A-Za-z0-9+/]{43}=?$/.test(text) ? Buffer.from(text, 'base64') : null;
-}
+class UnfitFile extends Error {}
 
-/** SHA-256 of the key that a certificate holds: what a pin is compared with. */
-export function spkiDigest(certificate: { publicKey: { export(options: SpkiDer): Buffer | string } }): Buffer {
-  return createHash('sha256')
-    .update(certificate.publicKey.export({ type: 'spki', format: 'der' }))
-    .digest();
+async function readCa(path: string): Promise<Buffer> {
+  // Non-blocking: opening a FIFO that nobody writes to would hang.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stat = await file.stat();
+    if (!stat.isFile()) throw new UnfitFile('it is not a regular file');
+    if (stat.size > CA_LIMIT_BYTES) throw new UnfitFile(`it has more than ${CA_LIMIT_BYTES} bytes`);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(stat.size));
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
 }
-type SpkiDer = { type: 'spki'; format: 'der' };
 
 async function lookUp(proxy: ProxyAddress, signal: AbortSignal): Promise<string[]> {
   const found = lookup(proxy.host, { all: true }).catch((cause: unknown) => {
@@ -236,14 +240,20 @@ async function secured(proxy: ProxyAddress, dialled: Dialled, trust: Trust, sign
   return abortable(signal, greeted, () => socket.destroy());
 }
 
-function pinFailure(proxy: ProxyAddress, socket: TLSSocket, pin: Buffer | null): Failure | null {
+function pinFailure(proxy: ProxyAddress, socket: TLSSocket, pin: string | null): Failure | null {
   if (pin === null) return null;
   const certificate = socket.getPeerX509Certificate();
   const found = certificate === undefined ? null : spkiDigest(certificate);
-  if (found?.equals(pin)) return null;
-  const what =
-    found === null ? 'showed no certificate' : `holds another key than the pinned one: ${found.toString('hex')}`;
+  if (found === pin) return null;
+  const what = found === null ? 'showed no certificate' : `holds another key than the pinned one: ${found}`;
   return new Failure('proxy.tls-pin', `${name(proxy)} ${what}`);
+}
+
+/** SHA-256 of the key that a certificate holds, in lower-case hex. */
+function spkiDigest({ publicKey }: X509Certificate): string {
+  return createHash('sha256')
+    .update(publicKey.export({ type: 'spki', format: 'der' }))
+    .digest('hex');
 }
 
 /** What OpenSSL says when the answer to its greeting is not TLS at all. */

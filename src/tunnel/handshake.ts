@@ -83,8 +83,8 @@ function refused(reply: Exclude<Reply, { kind: 'accepted' }>): Failure {
 }
 
 function closed(error: Error | null): Failure {
-  const how = systemCode(error) === 'ECONNRESET' ? 'reset' : 'closed';
-  return new Failure('proxy.handshake-closed', `the proxy ${how} the connection before answering the handshake`, {
+  const how = systemCode(error) === 'ECONNRESET' ? ' (connection reset)' : '';
+  return new Failure('proxy.handshake-closed', `the proxy closed before answering the handshake${how}`, {
     cause: error,
   });
 }

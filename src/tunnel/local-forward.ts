@@ -177,6 +177,7 @@ class SocketEnd implements LocalEnd {
 
   destroy(): void {
     this.#destroyed = true;
+    this.#cancelDeadline();
     this.socket.destroy();
   }
 }

@@ -44,6 +44,8 @@ const FIRST_RETRY_MS = { from: 100, to: 500 };
 const FIRST_CEILING = 1.5;
 const EARLY_CEILING_MS = 5000;
 const EARLY_MS = 5 * 60_000;
+/** A range of G goes up to 18 hours; nobody but a proxy in error wants a device away for more than one (README 4.8). */
+const ORDERED_MAX_MS = 60 * 60_000;
 /** One replacement is a proxy that saw us twice, two may be a coincidence. */
 const DUPLICATE_AT = 3;
 /** At the maximal delay each of two duplicates holds its session for a minute; only much longer is peace. */
@@ -66,8 +68,9 @@ export function nextAttempt(
 
   if (ending.kind === 'going-away') {
     const usual = nextAttempt(before, { kind: 'lost', heldMs: ending.heldMs }, limits, nowMs, random);
+    const orderedMs = between(Math.min(ending.minMs, ORDERED_MAX_MS), Math.min(ending.maxMs, ORDERED_MAX_MS));
     // A range that begins at once is no licence to hammer.
-    return { ...usual, delayMs: Math.max(usual.delayMs, between(ending.minMs, ending.maxMs) - ending.agoMs) };
+    return { ...usual, delayMs: Math.max(usual.delayMs, orderedMs - ending.agoMs) };
   }
 
   if (ending.kind === 'replaced') {

@@ -346,6 +346,34 @@ t.test('the last configuration that worked', async (t) => {
     t.equal((await d.load()).origin, 'last-good');
   });
 
+  t.test('runs without a tunnel where the file of the token was lost', async (t) => {
+    const d = await device(t);
+    const tokenFile = await d.write('token', TOKEN);
+    const proxy = { host: 'p.example' };
+    await d.write('config.json', { http: { port: 5005 }, meeting: { deviceKey: 'k', tokenFile, proxy } });
+    await rememberGoodConfig(await d.load());
+    t.equal((await d.load()).config.meeting?.token.reveal(), TOKEN);
+    await rm(tokenFile);
+    const loaded = await d.load();
+    t.equal(loaded.origin, 'last-good');
+    t.equal(loaded.config.http.port, 5005);
+    t.equal(loaded.config.meeting, null);
+    t.strictSame(codesOf(loaded), ['config.last-good', 'identity.token-file', 'identity.missing']);
+    t.match(loaded.notices[1]?.sentence, tokenFile);
+    t.equal(loaded.fileText, null, 'it is not kept as one that works');
+
+    t.strictSame(keysOf(await d.refused({}, { strict: true })), ['meeting.tokenFile'], 'a strict check stays strict');
+    const named = await d.refused({ MEETING_TOKEN_FILE: tokenFile });
+    t.strictSame(keysOf(named), ['MEETING_TOKEN_FILE'], 'a variable is never passed over');
+    await d.write('config.json', '{');
+    t.equal((await d.load()).config.http.port, 5005, 'with a broken file too');
+    await writeFile(
+      lastGoodPath(d.stateDir),
+      JSON.stringify({ http: { port: 0 }, meeting: { deviceKey: 'k', tokenFile, proxy } }),
+    );
+    t.strictSame(keysOf(await d.refused()), ['line 1, column 2', 'http.port', 'meeting.tokenFile']);
+  });
+
   t.test('is found where the broken file moved the state folder to', async (t) => {
     const d = await device(t);
     const env = { ZEROFORCE_STATE_DIR: '' };
@@ -353,6 +381,7 @@ t.test('the last configuration that worked', async (t) => {
     await rememberGoodConfig(await d.load(env));
     for (const content of [
       `{ "stateDir": "${d.path('moved')}", "http": `,
+      `{ "ZEROFORCE_STATE_DIR": "${d.path('moved')}", "http": `,
       { stateDir: d.path('moved'), http: { port: 'x' } },
     ]) {
       await d.write('config.json', content);
@@ -463,9 +492,9 @@ t.test('identity', async (t) => {
 t.test('the file of the token', async (t) => {
   const env = (path: string) => ({ ...IDENTITY, MEETING_TOKEN: '', MEETING_TOKEN_FILE: path });
 
-  t.test('gives the token without its newline', async (t) => {
+  t.test('gives the token without the white space around it', async (t) => {
     const d = await device(t);
-    for (const text of [TOKEN, `${TOKEN}\n`, `${TOKEN}\r\n`]) {
+    for (const text of [TOKEN, `${TOKEN}\n`, `${TOKEN}\r\n`, `${TOKEN}\n\n`, ` \t${TOKEN} \n`]) {
       const loaded = await d.load(env(await d.write('token', text)));
       t.equal(loaded.config.meeting?.token.reveal(), TOKEN);
       t.match(

@@ -16,6 +16,7 @@ interface Case {
 }
 
 const HEX = 'ab'.repeat(32);
+const COLONS = HEX.replaceAll(/..(?=.)/g, '$&:');
 const BASE64 = Buffer.from(HEX, 'hex').toString('base64');
 const never = [null, [], {}, true];
 
@@ -189,10 +190,31 @@ const CASES: Record<OptionKey, Case> = {
   'meeting.proxy.tls': flag,
   'meeting.proxy.ca': path,
   'meeting.proxy.pin': {
-    text: [HEX, HEX.toUpperCase(), BASE64, `sha256/${BASE64}`, `sha256//${BASE64}`, ` sha256/${HEX} `].map(
-      (form): [string, unknown] => [form, HEX],
-    ),
-    badText: [HEX.slice(1), `${HEX}0`, BASE64.slice(1), `sha1/${BASE64}`, 'x'.repeat(64), `${'A'.repeat(42)}B=`],
+    text: [
+      HEX,
+      HEX.toUpperCase(),
+      COLONS,
+      COLONS.toUpperCase(),
+      `sha256:${HEX}`,
+      `sha256:${COLONS}`,
+      BASE64,
+      BASE64.replace('=', ''),
+      `sha256:${BASE64}`,
+      `sha256/${BASE64}`,
+      `sha256//${BASE64}`,
+      ` sha256/${HEX} `,
+    ].map((form): [string, unknown] => [form, HEX]),
+    badText: [
+      COLONS.slice(3),
+      COLONS.replace(':', ''),
+      `${COLONS}:`,
+      HEX.slice(1),
+      `${HEX}0`,
+      BASE64.slice(1),
+      `sha1/${BASE64}`,
+      'x'.repeat(64),
+      `${'A'.repeat(42)}B=`,
+    ],
     badFile: [1, ...never],
   },
   services: {

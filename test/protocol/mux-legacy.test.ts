@@ -344,6 +344,29 @@ t.test('a service whose kernel still takes bytes of one large write is slow, not
   t.ok(bench.local.destroyed, 'until it takes no byte any more');
 });
 
+t.test('a peer cannot make us ask the kernel about a service for each of its frames', async (t) => {
+  const bench = new Bench({ v1: false, limits: SMALL });
+  bench.receive(frame('N', 1, SSH));
+  let asked = 0;
+  Object.assign(bench.local, {
+    untakenBytes: () => {
+      asked += 1;
+      return bench.local.queuedBytes;
+    },
+  });
+  for (let sent = 0; sent < 9; sent += 1) bench.receive(frame('D', 1, CHUNK));
+  t.ok(bench.link.paused, 'over its limit');
+  const chunk = Buffer.concat(new Array<Buffer>(25_600).fill(frame('D', 1, 'x')));
+  asked = 0;
+  bench.receive(chunk);
+  t.equal(asked, 0, 'the look at most every half second decides');
+  bench.clock.advance(500);
+  t.equal(asked, 1);
+  bench.clock.advance(2_000);
+  t.ok(bench.local.destroyed);
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
 t.test('all streams together over the session limit: the stalled ones go, reading goes on', async (t) => {
   const bench = new Bench({ v1: false, limits: SMALL });
   for (let id = 1; id <= 5; id += 1) bench.receive(frame('N', id, SSH));

@@ -1,3 +1,4 @@
+import { Socket } from 'node:net';
 import t from 'tap';
 import type { Lease } from '../../src/protocol/endpoints.ts';
 import { BufferPool, PooledReader } from '../../src/tunnel/buffer-pool.ts';
@@ -60,6 +61,25 @@ t.test('what nobody has asked for yet is held, and stops the reading', async (t)
   reader.hold();
   t.equal(read(5, 4).goOn, false);
   t.equal(got.length, 3);
+});
+
+t.test('a receiver that holds in the middle leaves the rest to the next one', async (t) => {
+  const { reader, read } = reading(new BufferPool());
+  const resumed: string[] = [];
+  const socket = Object.assign(new Socket(), { resume: () => resumed.push('resumed'), pause: () => {} });
+  reader.attach(socket);
+  for (const fill of [1, 2, 3]) read(5, fill);
+  const first: (number | undefined)[] = [];
+  reader.deliverTo(({ bytes }) => {
+    first.push(bytes[0]);
+    reader.hold();
+  });
+  t.same(first, [1]);
+  t.same(resumed, [], 'the socket stays paused');
+  const second: (number | undefined)[] = [];
+  reader.deliverTo(({ bytes }) => second.push(bytes[0]));
+  t.same(second, [2, 3]);
+  t.same(resumed, ['resumed']);
 });
 
 t.test('after a burst few buffers are kept', async (t) => {

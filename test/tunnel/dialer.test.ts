@@ -1,11 +1,13 @@
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import t, { type Test } from 'tap';
 import { systemClock } from '../../src/support/clock.ts';
 import { Failure } from '../../src/support/failures.ts';
 import { BufferPool } from '../../src/tunnel/buffer-pool.ts';
-import { type DialOptions, dial, type ProxyAddress, parsePin } from '../../src/tunnel/dialer.ts';
+import { type DialOptions, dial, type ProxyAddress } from '../../src/tunnel/dialer.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { startHangingPort } from '../support/hanging-port.ts';
@@ -153,7 +155,6 @@ t.test('TLS', async (t) => {
 
   t.test('a pin alone decides, whatever the name and the chain', async (t) => {
     t.equal(await reached(to({ pin: good.pin }, '127.0.0.1')), 'early');
-    t.equal(await reached(to({ pin: Buffer.from(good.pin, 'hex').toString('base64') })), 'early');
     const failure = await failureOf(dial(to({ pin: other.pin }), options()));
     t.equal(failure.code, 'proxy.tls-pin');
     t.match(failure.message, good.pin, 'the key that was shown is named');
@@ -174,10 +175,25 @@ t.test('TLS', async (t) => {
     t.match(garbage.message, /cannot be used/);
   });
 
-  t.test('a pin that is none is named before anything is dialled', async (t) => {
-    t.equal((await failureOf(dial(to({ pin: 'abc' }), options()))).code, 'proxy.tls-pin');
-    t.equal(parsePin('abc'), null);
-    t.same(parsePin(good.pin.toUpperCase().replace(/..(?=.)/g, '$&:')), Buffer.from(good.pin, 'hex'));
+  t.test('a CA file that would block or fill the memory is refused', async (t) => {
+    const fifo = `${folder}/fifo`;
+    execFileSync('mkfifo', [fifo]);
+    const blocking = await failureOf(dial(to({ ca: fifo }), options()));
+    t.equal(blocking.code, 'proxy.tls-untrusted');
+    t.match(blocking.message, /fifo cannot be used: it is not a regular file/);
+    const huge = `${folder}/huge`;
+    writeFileSync(huge, Buffer.alloc(1024 * 1024 + 1));
+    t.match(await failureOf(dial(to({ ca: huge }), options())), {
+      code: 'proxy.tls-untrusted',
+      message: /huge cannot be used: it has more than 1048576 bytes/,
+    });
+  });
+
+  t.test('an abort ends the reading of the CA file too', async (t) => {
+    const abort = new AbortController();
+    const attempt = dial(to({ ca: `${folder}/none.crt` }), options({ signal: abort.signal }));
+    abort.abort(new Error('stopped'));
+    await t.rejects(attempt, { message: 'stopped' });
   });
 
   t.test('a peer that does not speak TLS is told from one that is not trusted', async (t) => {

@@ -104,6 +104,17 @@ t.test('a service that hangs has failed after 10 s', async (t) => {
   t.equal(clock.pending, 0);
 });
 
+t.test('an end that was destroyed while it was connecting does not fail later', async (t) => {
+  const hanging = await startHangingPort();
+  t.teardown(() => hanging.close());
+  const clock = new FakeClock();
+  const { end, events } = open(t, hanging.port, { clock });
+  end.destroy();
+  clock.advance(10_000);
+  t.same(events, []);
+  t.equal(clock.pending, 0);
+});
+
 t.test('a reset by the service closes with its error', async (t) => {
   const service = await startService();
   t.teardown(() => service.close());

@@ -93,6 +93,12 @@ t.test('going away: a random time in the range that the proxy gave, counted from
   );
 });
 
+t.test('going away: no proxy keeps a device away for more than an hour', async (t) => {
+  const longest = { kind: 'going-away', heldMs: 60_000, minMs: 65_535_000, maxMs: 65_535_000, agoMs: 0 } as const;
+  t.equal(play([longest], () => 0.5)[0]?.delayMs, 3_600_000);
+  t.equal(play([{ ...longest, minMs: 1_800_000 }], () => 0.5)[0]?.delayMs, 2_700_000);
+});
+
 t.test('a proxy that goes away again and again, at once, is not hammered', async (t) => {
   const ending: Ending = { kind: 'going-away', heldMs: 10, minMs: 0, maxMs: 0, agoMs: 0 };
   t.ok(play(repeat(ending, 20), () => 0).every(({ delayMs }) => delayMs >= 1000));
