@@ -71,7 +71,9 @@ export class FlagWatcher {
 
   /** One replacement after the other, so that the last one sees the folder that stays. */
   #renew(): Promise<void> {
-    this.#renewing = this.#renewing.then(() => this.#replaceRunDirWatcher());
+    this.#renewing = this.#renewing
+      .then(() => this.#replaceRunDirWatcher())
+      .catch((error: unknown) => this.#reportSlow(this.#runDir, error));
     return this.#renewing;
   }
 
@@ -92,11 +94,13 @@ export class FlagWatcher {
       followSymlinks: false,
     });
     watcher.on('raw', () => this.check()); // its other events leave out links that lead nowhere
-    watcher.on('error', (error) => {
-      const everyS = RECHECK_MS / 1000;
-      this.#options.log.warn({ folder }, `the flag is only looked at every ${everyS} s: ${String(error)}`);
-    });
+    watcher.on('error', (error) => this.#reportSlow(folder, error));
     return watcher;
+  }
+
+  #reportSlow(folder: string, error: unknown): void {
+    const everyS = RECHECK_MS / 1000;
+    this.#options.log.warn({ folder }, `the flag is only looked at every ${everyS} s: ${String(error)}`);
   }
 
   /** Waits until `watcher` listens. One that is closed or fails first never does, so a stop or an error ends the wait. */
