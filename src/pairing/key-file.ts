@@ -24,7 +24,6 @@ export class KeyFile {
   readonly path: string;
   readonly #keyOptions: string;
   readonly #log: Log;
-  #lastReplacement: Promise<void> = Promise.resolve();
 
   /** @throws Failure `config.invalid` when the options would not stay what they are at the start of a line */
   constructor({ path, keyOptions = '', log }: KeyFileOptions) {
@@ -57,18 +56,12 @@ export class KeyFile {
   }
 
   /**
-   * Makes `key` the only key. Killed at any point, the file is the old one or the new one. Replacements run one after
-   * the other; the last one asked for wins.
+   * Makes `key` the only key. Killed at any point, the file is the old one or the new one. Not to be called while a
+   * replacement is under way: `Pairing` makes all of its writes one after the other.
    *
    * @throws Failure `key.unwritable` with the reason; the old key is then still in force
    */
-  replace(key: PublicKey): Promise<void> {
-    const replacement = this.#lastReplacement.then(() => this.#replace(key));
-    this.#lastReplacement = replacement.catch(() => undefined);
-    return replacement;
-  }
-
-  async #replace(key: PublicKey): Promise<void> {
+  async replace(key: PublicKey): Promise<void> {
     const line = this.#keyOptions === '' ? key.line : `${this.#keyOptions} ${key.line}`;
     try {
       const owner = await this.#prepareFolder();

@@ -254,16 +254,6 @@ t.test('only what an earlier crash left is cleaned, nothing else with a similar 
   t.same(readdirSync(folder).sort(), ['.authorized_keys.abcdefabcdef.tmp', 'authorized_keys', ...others].sort());
 });
 
-t.test('replacements at the same time run one after the other; the last one asked for wins', async (t) => {
-  const { keyFile, folder } = place(t);
-  const order: string[] = [];
-  const asked = [one, two, three, one, two].map((key) => keyFile.replace(key).then(() => order.push(key.comment)));
-  await Promise.all(asked);
-  t.same(order, ['one', 'two', 'three', 'one', 'two']);
-  t.same(await keyFile.current(), two);
-  t.same(readdirSync(folder), ['authorized_keys']);
-});
-
 t.test('a reader sees the old key or the new one at every moment', async (t) => {
   const { keyFile, path } = place(t);
   await keyFile.replace(one);
