@@ -13,7 +13,6 @@ const CONTENT = 'This device has been paired. While this file exists, pairing op
 export class EverPaired {
   readonly #stateDir: string;
   readonly #path: string;
-  #lastWrite: Promise<void> = Promise.resolve();
 
   constructor({ stateDir }: { stateDir: string }) {
     this.#stateDir = stateDir;
@@ -36,27 +35,12 @@ export class EverPaired {
   }
 
   /**
-   * Writes the marker unless it is there already; when it resolves, the marker survives a power cut.
+   * Writes the marker unless it is there already; when it resolves, the marker survives a power cut. Not to be called
+   * while a write is under way: `Pairing` makes all of its writes one after the other.
    *
    * @throws Failure `state.unwritable` with the reason
    */
-  remember(): Promise<void> {
-    const write = this.#lastWrite.then(() => this.#write());
-    this.#lastWrite = write.catch(() => undefined);
-    return write;
-  }
-
-  async #exists(): Promise<boolean> {
-    try {
-      await lstat(this.#path);
-      return true;
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return false;
-      throw error;
-    }
-  }
-
-  async #write(): Promise<void> {
+  async remember(): Promise<void> {
     try {
       // The one that is there may be of a process killed before the last step; fsync writes nothing that is clean.
       if (await this.#exists()) return await syncFolder(this.#stateDir);
@@ -67,6 +51,16 @@ export class EverPaired {
     } catch (error) {
       const reason = fileErrorReason(error);
       throw new Failure('state.unwritable', `${this.#path} could not be written: ${reason}`, { cause: error });
+    }
+  }
+
+  async #exists(): Promise<boolean> {
+    try {
+      await lstat(this.#path);
+      return true;
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return false;
+      throw error;
     }
   }
 }

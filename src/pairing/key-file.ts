@@ -1,5 +1,5 @@
-import { constants, lstat, open, realpath, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { constants, lstat, open, readdir, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, resolve } from 'node:path';
 import { type FileOwner, fileErrorReason, makeFolder, removeLeftovers, replaceFile } from '../support/atomic-file.ts';
 import { Failure, systemCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
@@ -8,6 +8,8 @@ import { type PublicKey, parsePublicKey } from './public-key.ts';
 const READ_MAX_BYTES = 64 * 1024; // four lines of the greatest length; ours is one
 const WRITABLE_BY_OTHERS = 0o022; // what sshd's StrictModes refuses
 const STICKY = 0o1000;
+/** Of all users also while they are empty, as is every folder directly below `/`. */
+const SHARED_PLACES: ReadonlySet<string> = new Set(['/var/tmp', '/dev/shm']);
 
 export interface KeyFileOptions {
   /** The file that sshd reads, `/root/.ssh/authorized_keys` for example. */
@@ -22,7 +24,6 @@ export class KeyFile {
   readonly path: string;
   readonly #keyOptions: string;
   readonly #log: Log;
-  #lastReplacement: Promise<void> = Promise.resolve();
 
   /** @throws Failure `config.invalid` when the options would not stay what they are at the start of a line */
   constructor({ path, keyOptions = '', log }: KeyFileOptions) {
@@ -55,18 +56,12 @@ export class KeyFile {
   }
 
   /**
-   * Makes `key` the only key. Killed at any point, the file is the old one or the new one. Replacements run one after
-   * the other; the last one asked for wins.
+   * Makes `key` the only key. Killed at any point, the file is the old one or the new one. Not to be called while a
+   * replacement is under way: `Pairing` makes all of its writes one after the other.
    *
    * @throws Failure `key.unwritable` with the reason; the old key is then still in force
    */
-  replace(key: PublicKey): Promise<void> {
-    const replacement = this.#lastReplacement.then(() => this.#replace(key));
-    this.#lastReplacement = replacement.catch(() => undefined);
-    return replacement;
-  }
-
-  async #replace(key: PublicKey): Promise<void> {
+  async replace(key: PublicKey): Promise<void> {
     const line = this.#keyOptions === '' ? key.line : `${this.#keyOptions} ${key.line}`;
     try {
       const owner = await this.#prepareFolder();
@@ -115,7 +110,7 @@ export class KeyFile {
     const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
     try {
       const { uid, gid, mode } = await handle.stat();
-      if (isSharedFolder(folder, mode)) {
+      if (await this.#isShared(folder, mode)) {
         if ((mode & WRITABLE_BY_OTHERS) !== 0) {
           throw new Failure(
             'key.unwritable',
@@ -131,6 +126,18 @@ export class KeyFile {
     }
   }
 
+  /**
+   * Whether taking the folder away from all other users would break something. A sticky one that holds nothing but our
+   * own files is a disk in memory that was mounted for us: its mode is 1777 unless somebody says otherwise.
+   */
+  async #isShared(folder: string, mode: number): Promise<boolean> {
+    const place = await realpath(folder);
+    if (dirname(place) === '/' || SHARED_PLACES.has(place)) return true;
+    if ((mode & STICKY) === 0) return false;
+    await removeLeftovers(this.path);
+    return (await readdir(folder)).some((name) => name !== basename(this.path));
+  }
+
   /** sshd (StrictModes) silently ignores a key file below a folder that others could exchange. */
   async #reportWhatSshdRefuses(owner: FileOwner): Promise<void> {
     let folder = await realpath(dirname(this.path));
@@ -144,11 +151,6 @@ export class KeyFile {
       folder = dirname(folder);
     }
   }
-}
-
-/** `/`, `/etc`, `/tmp`: taking such a folder away from all other users would break the system. */
-function isSharedFolder(folder: string, mode: number): boolean {
-  return dirname(folder) === '/' || (mode & STICKY) !== 0;
 }
 
 function validKey(text: string): PublicKey | null {

@@ -67,7 +67,7 @@ export class Pairing {
   #cancelWake: Cancel = () => undefined;
   #observations = 0;
   #stopped = false;
-  /** Writes run one after the other: two clients at once never mix, each finds the state that the other left. */
+  /** All writes, of marker and key, run one after the other: each finds the state and the files that the last one left. */
   #lastWrite: Promise<unknown> = Promise.resolve();
 
   constructor(options: PairingOptions) {

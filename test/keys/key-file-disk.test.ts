@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { requires } from '../support/requires.ts';
@@ -51,6 +51,60 @@ t.test('a read-only disk: the old key stays, and the reason is told', needs, asy
   remount('rw');
   await checkReplaced(t, { replacer, path, inside });
 });
+
+t.test(
+  'a disk in memory mounted for the key is closed to others and used, whoever may write in it',
+  needs,
+  async (t) => {
+    const { replacer, inside, folder } = await emptyDisk(t);
+    t.equal(statSync(inside).mode & 0o7777, 0o1777, 'what mount makes when nobody says otherwise');
+    for (const line of [oldLine, newLine]) {
+      t.same(await replacer.replace(join(folder, 'authorized_keys'), line), { ok: true });
+      t.equal(statSync(inside).mode & 0o7777, 0o700);
+      t.same(readdirSync(inside), ['authorized_keys']);
+      t.equal(readFileSync(join(inside, 'authorized_keys'), 'utf8'), `${line}\n`);
+    }
+  },
+);
+
+t.test('a disk in memory that holds files of others is neither closed to them nor used', needs, async (t) => {
+  const { replacer, inside, folder } = await emptyDisk(t);
+  writeFileSync(join(inside, 'of somebody'), '');
+  t.match(await replacer.replace(join(folder, 'authorized_keys'), newLine), {
+    ok: false,
+    code: 'key.unwritable',
+    sentence: /shared by all users/,
+  });
+  t.equal(statSync(inside).mode & 0o7777, 0o1777);
+  t.same(readdirSync(inside), ['of somebody']);
+});
+
+for (const place of ['/mnt', '/var/tmp', '/dev/shm']) {
+  t.test(`${place} stays open to all, also while it is empty, and also behind a link`, needs, async (t) => {
+    const { replacer, inside } = await emptyDisk(t, place);
+    const link = join(t.testdir(), '.ssh');
+    symlinkSync(place, link);
+    for (const folder of [place, link]) {
+      t.match(await replacer.replace(join(folder, 'authorized_keys'), newLine), {
+        ok: false,
+        sentence: /shared by all users/,
+      });
+      t.equal(statSync(inside).mode & 0o7777, 0o1777);
+      t.same(readdirSync(inside), []);
+    }
+  });
+}
+
+/** A tmpfs with nothing in it, mounted on `folder` for the replacing process only. */
+async function emptyDisk(
+  t: Test,
+  folder = t.testdir(),
+): Promise<{ replacer: Replacer; folder: string; inside: string }> {
+  const mount = 'mount -t tmpfs none "$1" && shift && exec "$@"';
+  const replacer = await startReplacer(['unshare', '-m', 'sh', '-c', mount, 'sh', folder]);
+  t.teardown(() => replacer.stop());
+  return { replacer, folder, inside: join('/proc', String(replacer.pid), 'root', folder) };
+}
 
 interface SmallDisk {
   replacer: Replacer;

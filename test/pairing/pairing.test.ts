@@ -406,6 +406,40 @@ t.test('two clients at once: one after the other, each with a look of its own, t
   await pairing.stop();
 });
 
+t.test('marker and key are never written at the same time, whoever asks for it', async (t) => {
+  const running = new Set<string>();
+  const order: string[] = [];
+  const write = (name: string) => async () => {
+    t.equal(running.size, 0, `${name} runs alone`);
+    running.add(name);
+    order.push(name);
+    for (let turn = 0; turn < 5; turn += 1) await new Promise(setImmediate);
+    running.delete(name);
+  };
+  const { pairing, see } = service(t.testdir(), {
+    everPaired: { read: async () => false, remember: write('marker') },
+    keyFile: { current: async () => null, replace: write('key') },
+  });
+  await pairing.start();
+  const first = pairing.setKey(freshKeyLine(), SOURCE);
+  const second = pairing.setKey(freshKeyLine(), SOURCE);
+  while (order.length === 0) await new Promise(setImmediate);
+  see('active'); // closes pairing, and its marker is owed
+  await Promise.allSettled([first, second]);
+  await pairing.stop();
+  t.same(order, ['marker', 'marker']);
+
+  const open = service(t.testdir(), {
+    everPaired: { read: async () => false, remember: write('marker') },
+    keyFile: { current: async () => null, replace: write('key') },
+  }).pairing;
+  await open.start();
+  order.length = 0;
+  await Promise.all([open.setKey(freshKeyLine(), SOURCE), open.setKey(freshKeyLine(), SOURCE)]);
+  t.same(order, ['marker', 'key', 'marker', 'key']);
+  await open.stop();
+});
+
 t.test('two clients at once: a tunnel that comes between them stops the second', async (t) => {
   const folder = t.testdir();
   const holder = service(folder);
