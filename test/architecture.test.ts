@@ -19,7 +19,7 @@ const MAY_IMPORT: Record<string, string[]> = {
 /** Files that decide and do nothing: no net, no files, no timers, no wall clock, no randomness. */
 const PURE = [
   /^protocol\//,
-  /^config\/(?!load|files|deployed|token-file)/,
+  /^config\/(?!load|files|deployed|token-file|ca-file)/,
   /^monitor\/netstat\.ts$/,
   /^pairing\/machine\.ts$/,
 ];

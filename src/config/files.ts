@@ -2,11 +2,11 @@ import { isUtf8 } from 'node:buffer';
 import { constants, open } from 'node:fs/promises';
 import { systemCode } from '../support/failures.ts';
 
-/** A file as it was read: gone, unusable for the reason given, or its text with its permission bits. */
-export type ReadResult =
+/** A file as it was read: gone, unusable for the reason given, or what it holds, with its permission bits. */
+export type ReadResult<Content> =
   | { readonly state: 'absent' }
   | { readonly state: 'unusable'; readonly expected: string }
-  | { readonly state: 'read'; readonly text: string; readonly mode: number };
+  | ({ readonly state: 'read'; readonly mode: number } & Content);
 
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'a file that the service may read',
@@ -16,8 +16,17 @@ const REASONS: Readonly<Record<string, string>> = {
   ENXIO: 'a regular file',
 };
 
-/** Reads a regular file of UTF-8 text, never more than `limitBytes` of it. A byte order mark is dropped. */
-export async function readText(path: string, limitBytes: number): Promise<ReadResult> {
+/** Reads a regular file of UTF-8 text of at most `limitBytes`. A byte order mark is dropped. */
+export async function readText(path: string, limitBytes: number): Promise<ReadResult<{ readonly text: string }>> {
+  const file = await readBytes(path, limitBytes);
+  if (file.state !== 'read') return file;
+  const { bytes, mode } = file;
+  if (!isUtf8(bytes)) return { state: 'unusable', expected: 'UTF-8 text' };
+  return { state: 'read', text: bytes.toString('utf8').replace(/^\ufeff/, ''), mode };
+}
+
+/** Reads a regular file of at most `limitBytes`, and never more of it. */
+export async function readBytes(path: string, limitBytes: number): Promise<ReadResult<{ readonly bytes: Buffer }>> {
   try {
     // Non-blocking: opening a FIFO that nobody writes to would hang.
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -27,9 +36,7 @@ export async function readText(path: string, limitBytes: number): Promise<ReadRe
       const buffer = Buffer.alloc(limitBytes + 1);
       const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
       if (bytesRead > limitBytes) return { state: 'unusable', expected: `a file of at most ${limitBytes} bytes` };
-      const bytes = buffer.subarray(0, bytesRead);
-      if (!isUtf8(bytes)) return { state: 'unusable', expected: 'UTF-8 text' };
-      return { state: 'read', text: bytes.toString('utf8').replace(/^\ufeff/, ''), mode: stat.mode & 0o777 };
+      return { state: 'read', bytes: buffer.subarray(0, bytesRead), mode: stat.mode & 0o777 };
     } finally {
       await file.close();
     }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { makeFolder, replaceFile } from '../support/atomic-file.ts';
 import { Failure, systemCode } from '../support/failures.ts';
+import { caNotices } from './ca-file.ts';
 import { DEPLOYED_FILES, type DeployedFiles, readDeployed } from './deployed.ts';
 import { ConfigError, ENVIRONMENT, type Fault, faultLine } from './faults.ts';
 import { readText } from './files.ts';
@@ -209,14 +210,14 @@ interface Finished extends Assembled {
   readonly fileText?: Secret;
 }
 
-function finish({ layer, origin, env, configFile, notices, fileText }: Finished): LoadedConfig {
+async function finish({ layer, origin, env, configFile, notices, fileText }: Finished): Promise<LoadedConfig> {
   const config = toConfig(layer);
   return {
     config,
     origin,
     file: configFile,
     settings: settingsOf(layer),
-    notices: [...notices, ...unknown(env), ...noticesOf(config)],
+    notices: [...notices, ...unknown(env), ...noticesOf(config), ...(await caNotices(layer))],
     fileText: fileText ?? null,
   };
 }

@@ -11,6 +11,8 @@ export const FAILURES = {
   'config.deployed-broken':
     'Correct or remove that file, or write a configuration of our own: tunnel-agent config init',
   'config.unknown-variable': 'Correct or remove the variable; docs/options.md lists the names',
+  'config.ca-unreadable':
+    'Give MEETING_PROXY_CA a PEM file with the certificate of the authority, readable for the service',
   'identity.missing':
     'Set MEETING_DEVICE_KEY, MEETING_TOKEN or MEETING_TOKEN_FILE, and MEETING_PROXY_HOST if the device is to have a tunnel',
   'state.unreadable': 'Check that the state folder is a folder, and readable by the service: ls -ld DIR; ls -l DIR',

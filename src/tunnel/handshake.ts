@@ -42,6 +42,7 @@ export async function shakeHands(link: SocketLink, identity: Identity, options: 
   link.listen({
     drained: () => {},
     wrote: () => {},
+    reading: () => {},
     ended: (error) => {
       const reply = reader.closed();
       reject(reply === null || reply.kind === 'accepted' ? closed(error) : refused(reply));

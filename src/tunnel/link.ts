@@ -8,11 +8,13 @@ export interface LinkEvents {
   drained(): void;
   /** Bytes were written: from now on some may be unacknowledged. */
   wrote(): void;
+  /** The session stops reading, or goes on. */
+  reading(on: boolean): void;
   /** The connection is over, by an error or (null) in order. Nothing follows. */
   ended(error: Error | null): void;
 }
 
-const NOBODY: LinkEvents = { drained() {}, wrote() {}, ended() {} };
+const NOBODY: LinkEvents = { drained() {}, wrote() {}, reading() {}, ended() {} };
 
 /** The connection to the proxy, after the dialer. What arrives is held until somebody asks with `deliverTo`. */
 export class SocketLink implements Link {
@@ -77,10 +79,12 @@ export class SocketLink implements Link {
 
   pause(): void {
     this.#socket.pause();
+    this.#events.reading(false);
   }
 
   resume(): void {
     this.#socket.resume();
+    this.#events.reading(true);
   }
 
   end(): void {

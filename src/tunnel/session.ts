@@ -7,6 +7,7 @@ import { type BufferPool, ownedLease } from './buffer-pool.ts';
 import { dial, type ProxyAddress } from './dialer.ts';
 import { type Accepted, type Identity, shakeHands } from './handshake.ts';
 import { SocketLink } from './link.ts';
+import { PausedWatch } from './paused-watch.ts';
 import { connectionOf, readTcpState } from './tcp-table.ts';
 import { UnacknowledgedWatch } from './unacknowledged-watch.ts';
 
@@ -103,14 +104,20 @@ function carry(
         failure = dead;
         link.destroy();
       });
+  const paused = watchPaused(link, clock, (gone) => {
+    failure ??= gone;
+    link.destroy();
+  });
   const close = () => mux.close('shutdown');
 
   return new Promise((resolve) => {
     link.listen({
       drained: () => mux.drained(),
       wrote: () => watch?.wrote(),
+      reading: (on) => paused?.reading(on),
       ended: (error) => {
         watch?.stop();
+        paused?.stop();
         failure ??= unanswered(error);
         stop.removeEventListener('abort', close);
         mux.linkEnded(error);
@@ -134,6 +141,17 @@ function watchUnacknowledged(link: SocketLink, clock: Clock, dead: (failure: Fai
     const seconds = Math.round(forMs / 1000);
     dead(new Failure('session.peer-dead', `the proxy has acknowledged nothing for ${seconds} s`));
   });
+}
+
+/** Null where the table of connections cannot be read: there no absence tells anything. */
+function watchPaused(link: SocketLink, clock: Clock, gone: (failure: Failure) => void): PausedWatch | null {
+  const connection = connectionOf(link.socket);
+  if (connection === null || readTcpState(connection) === null) return null;
+  return new PausedWatch(
+    clock,
+    () => readTcpState(connection),
+    () => gone(new Failure('session.closed', 'the proxy closed the connection while slow services held it up')),
+  );
 }
 
 /** What the kernel says when keepalive got no answer: idle peers of either protocol may be found dead by it. */

@@ -18,7 +18,12 @@ export interface TcpState {
   unreadBytes: number;
   /** Tries without any answer: retransmissions, or probes of a closed window. 0 as soon as the other end answers. */
   tries: number;
+  /** The other end sends no more; what it sent before may still be unread. */
+  peerClosed: boolean;
 }
+
+/** As the table numbers the states of a connection (Linux, include/net/tcp_states.h). */
+const CLOSE_WAIT = '08';
 
 /** The connection of a socket, or null while it has none. */
 export function connectionOf({ localAddress, localPort, remoteAddress, remotePort }: Socket): Connection | null {
@@ -68,11 +73,12 @@ export function findTcpState(table: string, connection: Connection): TcpState | 
     .slice(at, end === -1 ? undefined : end)
     .trim()
     .split(/\s+/);
-  const [, , , queues = '', , retransmissions = '', , probes = ''] = fields;
+  const [, , status, queues = '', , retransmissions = '', , probes = ''] = fields;
   return {
     unacknowledgedBytes: Number.parseInt(queues.slice(0, 8), 16),
     unreadBytes: Number.parseInt(queues.slice(9), 16),
     tries: Number.parseInt(retransmissions, 16) + Number(probes),
+    peerClosed: status === CLOSE_WAIT,
   };
 }
 

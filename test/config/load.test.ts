@@ -13,6 +13,7 @@ import {
 } from '../../src/config/load.ts';
 import { configText, showConfig } from '../../src/config/render.ts';
 import { Failure } from '../../src/support/failures.ts';
+import { makeCertificate } from '../support/certificates.ts';
 import { requires } from '../support/requires.ts';
 
 const TOKEN = 'f00dface-hush';
@@ -485,7 +486,10 @@ t.test('identity', async (t) => {
     const d = await device(t);
     t.strictSame(codesOf(await d.load({ ...IDENTITY, MEETING_PROXY_PIN: 'ab'.repeat(32) })), ['proxy.tls-off']);
     t.strictSame(codesOf(await d.load({ ...IDENTITY, MEETING_PROXY_CA: '/ca.pem' })), ['proxy.tls-off']);
-    t.strictSame(codesOf(await d.load({ ...IDENTITY, MEETING_PROXY_CA: '/ca.pem', MEETING_PROXY_TLS: 'on' })), []);
+    t.strictSame(
+      codesOf(await d.load({ ...IDENTITY, MEETING_PROXY_PIN: 'ab'.repeat(32), MEETING_PROXY_TLS: 'on' })),
+      [],
+    );
   });
 });
 
@@ -549,6 +553,18 @@ t.test('the file of the token', async (t) => {
     await d.write('config.json', { meeting: { ...meeting, token: '' } }, 0o644);
     t.strictSame(codesOf(await d.load({ MEETING_TOKEN: TOKEN })), []);
   });
+});
+
+t.test('a CA file of the proxy that cannot be used is a notice, in a strict check too', async (t) => {
+  const d = await device(t);
+  const codes = async (ca: string, env: Record<string, string> = {}) =>
+    codesOf(await d.load({ ...IDENTITY, MEETING_PROXY_TLS: '1', MEETING_PROXY_CA: ca, ...env }, { strict: true }));
+  for (const ca of [d.path('nowhere.pem'), d.folder, await d.write('garbage.pem', 'no certificate')]) {
+    t.strictSame(await codes(ca), ['config.ca-unreadable'], ca);
+    t.strictSame(await codes(ca, { MEETING_PROXY_TLS: '0' }), ['proxy.tls-off']);
+    t.strictSame(await codes(ca, { ZEROFORCE_TRANSPORT: 'none' }), []);
+  }
+  t.strictSame(await codes(makeCertificate(d.folder, 'proxy.example').path), []);
 });
 
 t.test('files of deployed software', async (t) => {

@@ -10,9 +10,10 @@ export async function startHangingPort(): Promise<{ port: number; close(): Promi
     const server = require('node:net').createServer();
     server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
       require('node:fs').writeSync(1, String(server.address().port));
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+      require('node:fs').readSync(0, Buffer.alloc(1)); // until our end, however it comes
+      process.exit();
     });`;
-  const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, ['-e', program], { stdio: ['pipe', 'pipe', 'inherit'] });
   const port = Number(await new Promise<Buffer>((resolve) => child.stdout.once('data', resolve)));
   const fillers: Socket[] = [];
   // Linux queues one more than the backlog; connecting one after the other shows when it is full.

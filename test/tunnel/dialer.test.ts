@@ -13,6 +13,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { startHangingPort } from '../support/hanging-port.ts';
 import { freePort } from '../support/processes.ts';
 import { listen } from '../support/tcp-services.ts';
+import { until } from '../support/until.ts';
 
 const options = (more: Partial<DialOptions> = {}): DialOptions => ({
   pool: new BufferPool(),
@@ -85,7 +86,7 @@ t.test('a port that never answers ends at the deadline', async (t) => {
   t.teardown(() => hanging.close());
   const clock = new FakeClock();
   const attempt = failureOf(dial(plain(hanging.port), options({ clock, timeoutMs: 10_000 })));
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await until('the look-up to end', () => clock.pending === 2); // the deadline, and the time of the next address
   clock.advance(9999);
   clock.advance(1);
   const failure = await attempt;

@@ -4,6 +4,7 @@ import type { LocalEnd } from '../../src/protocol/endpoints.ts';
 import { type Clock, systemClock } from '../../src/support/clock.ts';
 import { BufferPool } from '../../src/tunnel/buffer-pool.ts';
 import { LocalForward } from '../../src/tunnel/local-forward.ts';
+import { connectionOf, readPeerState } from '../../src/tunnel/tcp-table.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { startHangingPort } from '../support/hanging-port.ts';
 import { freePort } from '../support/processes.ts';
@@ -166,15 +167,20 @@ t.test('a stop lets services take what is left for them, and cuts off those that
 t.test('a paused end reads nothing until it is resumed', async (t) => {
   const service = await startService();
   t.teardown(() => service.close());
-  const { end, events, until } = open(t, service.port);
+  const { end, events, until: seen } = open(t, service.port);
   const socket = await service.next();
-  await until(/opened/);
+  await seen(/opened/);
   end.pause();
-  await new Promise<void>((resolve) => socket.write('late', () => resolve()));
-  await new Promise((resolve) => setTimeout(resolve, 100)); // a read would have come by now
+  socket.write('late');
+  const connection = connectionOf(socket);
+  const unreadBytes = () => (connection === null ? 0 : readPeerState(connection)?.unreadBytes);
+  await until('the bytes to arrive', () => unreadBytes() === 4);
+  // The loop polls between two of these: a socket that is read would be read by the second.
+  for (const _ of [1, 2]) await new Promise((resolve) => setImmediate(resolve));
+  t.equal(unreadBytes(), 4);
   t.same(events, ['opened']);
   end.resume();
-  await until(/data/);
+  await seen(/data/);
   t.same(events, ['opened', 'data late']);
 });
 

@@ -10,6 +10,7 @@ const TCP = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when 
    1: 0100000A:9C40 0200000A:2329 01 000003E8:00000000 01:00000190 00000006     0        0 20980 3 0000000000000000 6400 4 30 1 7
    2: 0100000A:9C41 0200000A:2329 01 00012345:00000000 04:00000190 00000000     0        3 20981 3 0000000000000000 6400 4 30 1 7
    3: 0100000A:9C42 0200000A:2329 01 00000000:00000010 02:00000190 00000000     0        0 20982 3 0000000000000000 6400 4 30 1 7
+   4: 0100000A:9C43 0200000A:2329 08 00000000:00000011 00:00000000 00000000     0        0 20983 3 0000000000000000 6400 4 30 1 7
 `;
 const TCP6 = `  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 000080FE00000000FF00000001000000:9C40 B80D0120000000000000000002000000:2329 01 0000000A:00000000 01:00000190 00000002     0        0 20980 3
@@ -18,10 +19,15 @@ const TCP6 = `  sl  local_address                         remote_address        
 t.test('finds the unacknowledged bytes and the unanswered tries of a connection', async (t) => {
   const find = (localPort: number) =>
     findTcpState(TCP, { localAddress: '10.0.0.1', localPort, remoteAddress: '10.0.0.2', remotePort: 9001 });
-  t.same(find(40000), { unacknowledgedBytes: 1000, unreadBytes: 0, tries: 6 }, 'retransmissions');
-  t.same(find(40001), { unacknowledgedBytes: 0x12345, unreadBytes: 0, tries: 3 }, 'probes of a closed window');
-  t.same(find(40002), { unacknowledgedBytes: 0, unreadBytes: 16, tries: 0 });
-  t.equal(find(40003), null);
+  t.same(find(40000), { unacknowledgedBytes: 1000, unreadBytes: 0, tries: 6, peerClosed: false }, 'retransmissions');
+  t.same(
+    find(40001),
+    { unacknowledgedBytes: 0x12345, unreadBytes: 0, tries: 3, peerClosed: false },
+    'probes of a closed window',
+  );
+  t.same(find(40002), { unacknowledgedBytes: 0, unreadBytes: 16, tries: 0, peerClosed: false });
+  t.match(find(40003), { unreadBytes: 17, peerClosed: true });
+  t.equal(find(40004), null);
 });
 
 t.test('finds IPv6 connections, whatever zone the address carries', async (t) => {
@@ -48,7 +54,7 @@ for (const host of ['127.0.0.1', '::']) {
     await once(socket, 'connect');
     const connection = connectionOf(socket);
     if (connection === null) throw new Error('a connected socket has its addresses');
-    t.same(readTcpState(connection), { unacknowledgedBytes: 0, unreadBytes: 0, tries: 0 });
+    t.same(readTcpState(connection), { unacknowledgedBytes: 0, unreadBytes: 0, tries: 0, peerClosed: false });
     socket.write(Buffer.alloc(32 * 1024 * 1024));
     await until('a full send queue', () => (readTcpState(connection)?.unacknowledgedBytes ?? 0) > 0);
     const unread = () => readPeerState(connection)?.unreadBytes ?? 0;

@@ -21,7 +21,7 @@ const watch = (states: (TcpState | null)[]) => {
   return { it, clock, look, looks: () => looks, deadMs: () => deadMs };
 };
 const tries = (...counts: number[]) =>
-  counts.map((each) => ({ unacknowledgedBytes: 100, unreadBytes: 0, tries: each }));
+  counts.map((each) => ({ unacknowledgedBytes: 100, unreadBytes: 0, tries: each, peerClosed: false }));
 
 t.test('calls a peer dead that leaves tries unanswered for 20 s', async (t) => {
   const { it, look, deadMs, clock } = watch(tries(3, 5, 6, 6, 6, 7));
@@ -48,7 +48,7 @@ t.test('lets a slow line live where few tries were made', async (t) => {
 });
 
 t.test('does not look while nothing was written, and stops when all has arrived', async (t) => {
-  const { it, look, looks, clock } = watch([{ unacknowledgedBytes: 0, unreadBytes: 0, tries: 0 }]);
+  const { it, look, looks, clock } = watch([{ unacknowledgedBytes: 0, unreadBytes: 0, tries: 0, peerClosed: false }]);
   look(3);
   t.equal(looks(), 0);
   it.wrote();
