@@ -11,6 +11,7 @@ import {
   hasFlag,
   isReady,
   openTunnel,
+  removeTree,
   socketOf,
   statusOf,
   temporaryFolder,
@@ -25,8 +26,8 @@ t.test(
   needs,
   async (t) => {
     const { service, runDir, tunnel } = await withTunnel(t);
-    const watch = watchPairing(service);
-    await rm(runDir, { recursive: true });
+    const watch = watchPairing(t, service);
+    await removeTree(runDir);
     await allBack(t, service, runDir);
     const { yes, no } = await watch.stop();
     t.equal(yes, 0, `${no} times no`);
@@ -39,16 +40,16 @@ t.test(
 t.test('the same where its parents went with it', needs, async (t) => {
   const folder = temporaryFolder(t);
   const { service, runDir } = await withTunnel(t, { ZEROFORCE_RUN_DIR: join(folder, 'a', 'b', 'run') });
-  const watch = watchPairing(service);
-  await rm(join(folder, 'a'), { recursive: true });
+  const watch = watchPairing(t, service);
+  await removeTree(join(folder, 'a'));
   await allBack(t, service, runDir);
   t.equal((await watch.stop()).yes, 0);
 });
 
 t.test('the same where another program made an empty one in its place', needs, async (t) => {
   const { service, runDir } = await withTunnel(t);
-  const watch = watchPairing(service);
-  await rm(runDir, { recursive: true });
+  const watch = watchPairing(t, service);
+  await removeTree(runDir);
   await mkdir(runDir, { recursive: true });
   await allBack(t, service, runDir);
   t.equal((await watch.stop()).yes, 0);
@@ -63,13 +64,13 @@ for (const [what, block] of [
     const elsewhere = join(runDir, '..', 'elsewhere');
     await mkdir(elsewhere);
     await until('the place to be taken', async () => {
-      await rm(runDir, { recursive: true, force: true });
+      await removeTree(runDir);
       return block(runDir).then(
         () => true,
         () => false, // the service was faster
       );
     });
-    const watch = watchPairing(service);
+    const watch = watchPairing(t, service);
     await until('the fault in the log', () => service.log().includes('run-dir.unwritable'));
     await tunnel.close();
     t.equal(await service.get('/healthz'), '{"ok":true}');
@@ -86,7 +87,7 @@ for (const [what, block] of [
 
 t.test('a flag that somebody removes under a standing tunnel opens nothing, and comes back', needs, async (t) => {
   const { service } = await withTunnel(t);
-  const watch = watchPairing(service);
+  const watch = watchPairing(t, service);
   for (let round = 0; round < 5; round += 1) {
     await rm(flagOf(service), { force: true });
     await until('the flag', () => hasFlag(service));

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -121,7 +122,7 @@ interface Answers {
 }
 
 /** Asks without a pause whether pairing is open, and counts the answers, until `stop`. */
-export function watchPairing(service: Service): { answers: Answers; stop(): Promise<Answers> } {
+export function watchPairing(t: Test, service: Service): { answers: Answers; stop(): Promise<Answers> } {
   const answers: Answers = { yes: 0, no: 0 };
   let stopped = false;
   const watching = (async () => {
@@ -132,14 +133,13 @@ export function watchPairing(service: Service): { answers: Answers; stop(): Prom
       await sleep(10);
     }
   })();
-  return {
-    answers,
-    async stop() {
-      stopped = true;
-      await watching;
-      return answers;
-    },
+  const stop = async () => {
+    stopped = true;
+    await watching;
+    return answers;
   };
+  t.teardown(stop);
+  return { answers, stop };
 }
 
 /** Only the signal, to the service alone; how it ended and how long that took. */
@@ -155,6 +155,11 @@ export async function end(
 }
 
 /** The first log line with this text, parsed. */
+/** Removes a folder that the service keeps writing into; what it makes meanwhile goes, too. */
+export function removeTree(path: string): Promise<void> {
+  return rm(path, { recursive: true, force: true, maxRetries: 50, retryDelay: 5 });
+}
+
 export function logLine(service: Service, text: string): Record<string, unknown> | null {
   const line = service
     .log()

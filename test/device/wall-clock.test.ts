@@ -38,7 +38,7 @@ t.test(
     const tunnel = await openTunnel(t, service);
     await until('the flag', () => hasFlag(service));
     await until('pairing to close', async () => !(await isReady(service)));
-    const watch = watchPairing(service);
+    const watch = watchPairing(t, service);
     await until('a hundred answers', () => watch.answers.no > 100);
     t.equal((await watch.stop()).yes, 0, 'closed while the tunnel stands');
     t.equal(readFileSync(join(folder, 'run', 'since-connected'), 'utf8'), '0\n');
