@@ -67,7 +67,7 @@ export class Pairing {
   #cancelWake: Cancel = () => undefined;
   #observations = 0;
   #stopped = false;
-  /** All writes, of marker and key, run one after the other: each finds the state and the files that the last one left. */
+  /** Writes of marker and key run one after the other: each finds what the one before it left. */
   #lastWrite: Promise<unknown> = Promise.resolve();
 
   constructor(options: PairingOptions) {
