@@ -3,7 +3,7 @@ import { Fifo } from './fifo.ts';
 
 /**
  * How many bytes may wait in the link before we stop giving it more. Deep enough to keep the kernel busy, shallow
- * enough that a keystroke behind a download waits well under a millisecond (docs/performance.md).
+ * enough that a keystroke behind a download waits a millisecond or two (docs/performance.md).
  */
 const LINK_QUEUE_MAX_BYTES = 128 * 1024;
 /** One write to the link carries frames of several turns up to about this size: one system call for all. */
