@@ -119,7 +119,7 @@ async function startOpenSsh(folder: string, backend: number): Promise<Peer> {
 }
 
 function startService(folder: string, httpPort: number, settings: Record<string, string> = {}): ChildProcess {
-  const child = spawn(process.execPath, [join(root, 'build/src/cli/tunnel-agent.js'), 'run'], {
+  const child = spawn(join(root, 'bin/tunnel-agent'), ['run'], {
     env: {
       PATH: process.env.PATH,
       ZEROFORCE_RUN_DIR: join(folder, `run-${httpPort}`),
