@@ -220,7 +220,9 @@ function throughputTable(results: { peer: Peer; figures: Figures }[]): string {
   );
 }
 
-const watchdog = setTimeout(() => void parts.stop(10_000).then(() => process.exit(1)), WATCHDOG_MS);
+const giveUp = () => void parts.stop(10_000).then(() => process.exit(1));
+const watchdog = setTimeout(giveUp, WATCHDOG_MS);
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, giveUp);
 try {
   await main();
 } finally {

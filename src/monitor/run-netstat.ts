@@ -1,5 +1,6 @@
 import { execa } from 'execa';
 import type { Clock } from '../support/clock.ts';
+import { deferred } from '../support/deferred.ts';
 import { Failure } from '../support/failures.ts';
 
 /** About 40,000 connections: far more than a device has, far less than its memory. */
@@ -32,7 +33,7 @@ export async function runNetstat({ command, timeoutMs, clock, signal }: RunNetst
     reject: false,
   });
 
-  const { promise: endedEarly, resolve: endEarly } = withResolvers<Failure>();
+  const { promise: endedEarly, resolve: endEarly } = deferred<Failure>();
   const onAbort = () => endEarly(stopped());
   signal.addEventListener('abort', onAbort);
   const cancelDeadline = clock.after(timeoutMs, () =>
@@ -88,12 +89,4 @@ function killGroup(leader: number | undefined): void {
   } catch {
     // the whole group has ended already
   }
-}
-
-function withResolvers<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
-  let resolve!: (value: T) => void;
-  const promise = new Promise<T>((settle) => {
-    resolve = settle;
-  });
-  return { promise, resolve };
 }

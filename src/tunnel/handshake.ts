@@ -1,5 +1,6 @@
 import { encodeHello, type Reply, ReplyReader } from '../protocol/handshake.ts';
 import type { Clock } from '../support/clock.ts';
+import { deferred } from '../support/deferred.ts';
 import { Failure, systemCode } from '../support/failures.ts';
 import type { SocketLink } from './link.ts';
 
@@ -65,16 +66,6 @@ export async function shakeHands(link: SocketLink, identity: Identity, options: 
     cancelDeadline();
     signal.removeEventListener('abort', abort);
   }
-}
-
-function deferred<T>() {
-  let resolve!: (value: T) => void;
-  let reject!: (reason: Error) => void;
-  const promise = new Promise<T>((res, rej) => {
-    resolve = res;
-    reject = rej;
-  });
-  return { promise, resolve, reject };
 }
 
 function refused(reply: Exclude<Reply, { kind: 'accepted' }>): Failure {
