@@ -25,6 +25,11 @@ need busybox busybox
 need strace strace
 need ip iproute2
 need openssl openssl
+need nft nftables
+need avahi-daemon avahi-daemon
+need avahi-browse avahi-utils
+need dbus-daemon dbus
+need chromium chromium
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

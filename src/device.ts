@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import type { Config } from './config/types.ts';
-import { ControlServer } from './control/server.ts';
+import { type ControlRoutes, ControlServer } from './control/server.ts';
 import { ActivityMonitor } from './monitor/activity-monitor.ts';
 import { readFlag } from './monitor/flag-file.ts';
 import { FlagWatcher } from './monitor/flag-watcher.ts';
@@ -92,7 +92,7 @@ export class Device {
     this.#clock = clock;
     this.#startedAtMs = clock.nowMs();
 
-    this.#control = new ControlServer({ runDir, status: () => this.status(), log });
+    this.#control = new ControlServer({ runDir, routes: this.#routes(), log });
     this.#pairing = new Pairing({
       timeoutMs: pairing.timeoutMs,
       remember: pairing.remember,
@@ -168,6 +168,11 @@ export class Device {
       faults: this.#faults().map(({ code, message, remedy }) => ({ code, sentence: message, remedy })),
       notices: this.#notices.map(({ code, sentence }) => ({ code, sentence, remedy: FAILURES[code] })),
     };
+  }
+
+  /** What the command line can ask for over the control socket. */
+  #routes(): ControlRoutes {
+    return { 'GET /status': () => this.status() };
   }
 
   /** Never rejects: trouble with the socket is reported once, stands in the status, and is tried again. */

@@ -8,12 +8,18 @@ const MAY_IMPORT: Record<string, string[]> = {
   support: [],
   protocol: [],
   config: [],
+  discovery: [],
+  srp: [],
+  openssh: [],
   monitor: [],
-  pairing: [],
+  pairing: ['srp'],
+  page: [],
   control: [],
-  tunnel: ['protocol'],
-  device: ['config', 'control', 'monitor', 'pairing', 'tunnel'],
-  cli: ['config', 'control', 'monitor', 'device'],
+  tunnel: ['protocol', 'openssh'],
+  meeting: [],
+  'pair-client': ['discovery', 'openssh', 'srp'],
+  device: ['config', 'control', 'discovery', 'meeting', 'monitor', 'page', 'pairing', 'tunnel'],
+  cli: ['config', 'control', 'monitor', 'device', 'pair-client'],
 };
 
 /** Files that decide and do nothing: no net, no files, no timers, no wall clock, no randomness. */
@@ -28,10 +34,13 @@ const IMPURE_WORDS = /\b(Date\.now|new Date|setTimeout|setInterval|setImmediate|
 
 /** Each third-party package has one home. */
 const HOMES: Record<string, string[]> = {
+  'bonjour-service': ['discovery'],
   chokidar: ['monitor'],
   commander: ['cli'],
-  execa: ['monitor'],
+  execa: ['support'],
   express: ['pairing'],
+  'fast-srp-hap': ['srp'],
+  helmet: ['page'],
   multer: ['pairing'],
   pino: ['support'],
   'rate-limiter-flexible': ['pairing'],

@@ -50,7 +50,9 @@ export async function monitor(options: CommonOptions): Promise<number> {
 
 async function loadSettings(options: CommonOptions): Promise<LoadedConfig> {
   const loaded = await loadConfig(configSource(options));
-  delete process.env.MEETING_TOKEN; // netstat and other children have no business with it
+  // netstat and other children have no business with them
+  delete process.env.MEETING_TOKEN;
+  delete process.env.ZEROFORCE_SSH_TOKEN;
   return loaded;
 }
 

@@ -7,7 +7,7 @@ import { statusText } from './status-text.ts';
 /** `status`: what the running service says of itself. */
 export async function status(options: CommonOptions & { json?: true }): Promise<number> {
   const { config } = await loadConfig(configSource(options));
-  const answer = (await requestControl(config.runDir, '/status')) as DeviceStatus;
+  const answer = (await requestControl(config.runDir, 'GET /status')) as DeviceStatus;
   process.stdout.write(options.json ? `${JSON.stringify(answer, null, 2)}\n` : statusText(answer));
   return EXIT.ok;
 }

@@ -26,6 +26,8 @@ const MEETING_NAMES: ReadonlyMap<string, OptionKey> = new Map([
   ['tunnel_host', 'meeting.proxy.host'],
   ['tunnel_port', 'meeting.proxy.port'],
   ['tunnel_ssl', 'meeting.proxy.tls'],
+  ['api_url', 'meeting.api.url'],
+  ['heartbeat_interval', 'meeting.api.heartbeatSeconds'],
 ]);
 const DEVICE_INFO_NAMES: ReadonlyMap<string, OptionKey> = new Map([['device_key', 'meeting.deviceKey']]);
 

@@ -69,15 +69,8 @@ export function seconds({ zero }: { zero: boolean }): Kind<number> {
   };
 }
 
-/** One of the words; `later` names words of the documentation that this version does not carry out yet. */
-export function choice<const T extends string>(words: readonly T[], later: readonly string[] = []): Kind<T> {
-  const missing = later.length === 0 ? '' : ` (not in this version: ${later.join(', ')})`;
-  return {
-    schema: v.picklist(words),
-    fromText: word,
-    allowed: `${words.join(', ')}${missing}`,
-    json: { enum: words },
-  };
+export function choice<const T extends string>(words: readonly T[]): Kind<T> {
+  return { schema: v.picklist(words), fromText: word, allowed: words.join(', '), json: { enum: words } };
 }
 
 function text(pattern: RegExp, allowed: string): Kind<string> {
@@ -103,8 +96,35 @@ export const command = text(
   'the name of a program, or its absolute path; no arguments',
 );
 
+const PATH_LIST_MAX = 16;
+
+export const pathList: Kind<string[]> = {
+  schema: v.pipe(v.array(absolutePath.schema), v.maxLength(PATH_LIST_MAX)),
+  fromText: (input) => input.split(',').map((part) => part.trim()),
+  allowed: `a list of at most ${PATH_LIST_MAX}, each ${absolutePath.allowed}; as text separated by commas`,
+  json: { type: 'array', maxItems: PATH_LIST_MAX, items: { type: 'string', pattern: `^/${PRINTABLE}{0,1023}$` } },
+};
+
+/** A name that is shown and goes into a TXT record, whose strings hold 255 bytes with their key. */
+export const label = text(new RegExp(`^${PRINTABLE}{1,60}$`), '1 to 60 characters, without control characters');
+
+/** Without credentials, since a URL ends up in logs; without a query, since paths are put behind it. */
+export const url = text(
+  /^https?:\/\/[^\s/?#@\\\u0000-\u001f\u007f]+(?:\/[^\s?#@\\\u0000-\u001f\u007f]*)?$/,
+  'an http or https address without user, query and fragment, for example https://meeting.example.org',
+);
+
+/** One public key as a .pub file, or a line of known_hosts without its names, has it. */
+export const hostKey = text(
+  /^(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) [A-Za-z0-9+/]{40,}={0,2}(?: [\x20-\x7e]*)?$/,
+  'type and base64 of a host key: ssh-ed25519, ssh-rsa or ecdsa-sha2-nistp256, -384 or -521',
+);
+
 /** The device key goes into the handshake line and, later, into URLs. */
 export const identifier = text(/^[\x21-\x7e]{1,128}$/, '1 to 128 printable ASCII characters without spaces');
+
+/** It is the user name of the ssh connection, in a configuration of ssh: nothing in it may mean something there. */
+export const userToken = text(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, '1 to 128 letters, digits, dots, _ and -');
 
 export const secretText = text(
   new RegExp(`^${PRINTABLE}{1,512}$`),

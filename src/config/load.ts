@@ -15,11 +15,12 @@ import {
   noticesOf,
   type Setting,
   settingsOf,
-  settleToken,
+  settleTokens,
+  TOKENS,
   toConfig,
 } from './resolve.ts';
 import { Secret } from './secret.ts';
-import { readTokenFile } from './token-file.ts';
+import { readTokenFiles } from './token-file.ts';
 import type { Config } from './types.ts';
 
 export const CONFIG_FILE = '/etc/zeroforce/config.json';
@@ -141,8 +142,8 @@ interface Assembled {
 }
 
 async function assemble(layers: readonly Layer[]): Promise<Assembled> {
-  const settled = settleToken(combine(layers));
-  const token = await readTokenFile(settled);
+  const settled = settleTokens(combine(layers));
+  const token = await readTokenFiles(settled);
   const layer = combine([settled, token.layer]);
   const faults = [...layer.faults, ...crossFaults(layer)];
   const onlyTokenFile = faults.length > 0 && faults.length === token.layer.faults.length;
@@ -198,7 +199,7 @@ function stateDirs(environment: Layer, file: ConfigFile): string[] {
 
 /** A token in a file that others than its owner can read or change. */
 function exposed(path: string, { layer, mode }: ConfigFile): Notice[] {
-  if (!layer.found.has('meeting.token') || (mode & 0o066) === 0) return [];
+  if (!TOKENS.some(({ token }) => layer.found.has(token)) || (mode & 0o066) === 0) return [];
   const sentence = `${path} holds the token, and others than its owner can read or change it`;
   return [{ code: 'config.exposed', sentence }];
 }

@@ -5,15 +5,20 @@ import {
   command,
   flag,
   host,
+  hostKey,
   hostList,
   identifier,
   type Kind,
   keyOptions,
+  label,
+  pathList,
   pin,
   port,
   seconds,
   secretText,
   services,
+  url,
+  userToken,
 } from './kinds.ts';
 
 export interface Option<T, Default = T> {
@@ -84,9 +89,9 @@ export const OPTIONS = {
   }),
   transport: option(
     'ZEROFORCE_TRANSPORT',
-    choice(['meeting', 'none'], ['ssh']),
+    choice(['meeting', 'ssh', 'none']),
     'meeting',
-    'How the device keeps its reverse tunnel. With none, or without a Meeting identity, pairing runs alone.',
+    'How the device keeps its reverse tunnel: by the Meeting proxy, or by the ssh program of the system to an SSH gateway. With none, or without an identity, pairing runs alone.',
     { initial: true },
   ),
   'tunnel.port': option(
@@ -124,9 +129,9 @@ export const OPTIONS = {
   'monitor.netstat': option('ZEROFORCE_NETSTAT', command, 'netstat', 'The netstat program that the monitor runs.'),
   'pairing.policy': option(
     'ZEROFORCE_PAIRING_POLICY',
-    choice(['open'], ['pin', 'locked']),
+    choice(['open', 'pin', 'locked']),
     'open',
-    'Who may pair while pairing is open.',
+    'Who may pair while pairing is open: anybody, whoever proves the PIN, or nobody until tunnel-agent pairing open.',
   ),
   'pairing.timeoutSeconds': option(
     'ZEROFORCE_PAIRING_TIMEOUT',
@@ -158,6 +163,29 @@ export const OPTIONS = {
     hostList,
     [],
     'Further names of this device that a page in a browser may pair from. Addresses of the device, localhost and *.local are allowed anyway.',
+  ),
+  'pairing.resetFile': option(
+    'ZEROFORCE_RESET_FILE',
+    path,
+    '/boot/zeroforce-reset',
+    'File on the boot partition that resets pairing at the next start, once for each content that it is given.',
+  ),
+  'pairing.resetButton': optional(
+    'ZEROFORCE_RESET_BUTTON',
+    path,
+    'Input device of a button, for example /dev/input/event0. Held for 10 s it resets pairing.',
+  ),
+  'mdns.enabled': option(
+    'ZEROFORCE_MDNS',
+    flag,
+    true,
+    'Whether the device announces itself by mDNS, so that Home Assistant finds it.',
+    { initial: true },
+  ),
+  'mdns.model': optional(
+    'ZEROFORCE_MODEL',
+    label,
+    'Model that is announced by mDNS and shown on the status page. Without it the name that the board gives itself.',
   ),
   'http.host': option(
     'ZEROFORCE_HTTP_HOST',
@@ -200,6 +228,72 @@ export const OPTIONS = {
     pin,
     'SHA-256 of the SubjectPublicKeyInfo in the certificate of the proxy; any other key is refused.',
   ),
+  'meeting.api.url': optional(
+    'MEETING_API_URL',
+    url,
+    'Base address of the Meeting API, http or https. Without it no heartbeat is sent and nothing is synchronised.',
+    { initial: true },
+  ),
+  'meeting.api.ca': optional(
+    'MEETING_API_CA',
+    path,
+    'PEM file of the authorities that may have signed the certificate of the API, instead of those of the system.',
+  ),
+  'meeting.api.heartbeatSeconds': option(
+    'MEETING_HEARTBEAT_INTERVAL',
+    seconds({ zero: false }),
+    60,
+    'Seconds between two heartbeats.',
+  ),
+  'meeting.api.publicKeyFile': optional(
+    'MEETING_PUBLIC_KEY_FILE',
+    path,
+    'SSH public key of this device that is published to the Meeting server. Without it none is.',
+  ),
+  'meeting.api.knownHostsFile': optional(
+    'MEETING_KNOWN_HOSTS_FILE',
+    path,
+    'known_hosts file in which the host keys of the Meeting server are kept up to date. Without it none is.',
+  ),
+  'meeting.api.maintenanceKeysFiles': option(
+    'MEETING_MAINTENANCE_KEYS_FILES',
+    pathList,
+    [],
+    'authorized_keys files of the maintenance users, to which the public key of the Meeting server is added. Never the file of the paired key.',
+  ),
+  'ssh.host': optional('ZEROFORCE_SSH_HOST', host, 'Address of the SSH gateway.', { initial: true }),
+  'ssh.port': option('ZEROFORCE_SSH_PORT', port, 2222, 'Port of the SSH gateway.', { initial: true }),
+  'ssh.token': optional(
+    'ZEROFORCE_SSH_TOKEN',
+    userToken,
+    'Token of this device at the SSH gateway. It is never shown, and never in the arguments of a program.',
+    { secret: always },
+  ),
+  'ssh.tokenFile': optional(
+    'ZEROFORCE_SSH_TOKEN_FILE',
+    path,
+    'File that holds the token instead, at most 4 KiB; white space around it is ignored. Set this or the token, not both.',
+    { initial: true, secret: unlessPath },
+  ),
+  'ssh.hostKey': optional(
+    'ZEROFORCE_SSH_HOST_KEY',
+    hostKey,
+    'Host key of the SSH gateway, as its .pub file or ssh-keyscan says it: type and base64. Any other key is refused.',
+    { initial: true },
+  ),
+  'ssh.trustFirst': option(
+    'ZEROFORCE_SSH_TRUST_FIRST',
+    flag,
+    false,
+    'Whether, without ssh.hostKey, the host key of the first connection is stored and demanded from then on.',
+  ),
+  'ssh.forwards': option(
+    'ZEROFORCE_SSH_FORWARDS',
+    services,
+    { ssh: 22, http: 80 },
+    'Local ports that the SSH gateway reaches, by name and in the order that it is asked for them. Never the port of the pairing routes.',
+  ),
+  'ssh.program': option('ZEROFORCE_SSH_PROGRAM', command, 'ssh', 'The ssh program that the ssh transport runs.'),
   services: option(
     'ZEROFORCE_SERVICES',
     services,

@@ -3,7 +3,7 @@ import { ENVIRONMENT, type Fault, printableOf } from './faults.ts';
 import { type Found, type Layer, ORIGINS, type Origin } from './layers.ts';
 import { OPTION_KEYS, type OptionKey, optionOf, type Values } from './options.ts';
 import { MASK, Secret } from './secret.ts';
-import type { Config, MeetingConfig } from './types.ts';
+import type { Config, MeetingApiConfig, MeetingConfig, SshConfig } from './types.ts';
 
 /** Something that the people in charge should know and that keeps nothing from running. */
 export interface Notice {
@@ -31,10 +31,20 @@ export function combine(layers: readonly Layer[]): Layer {
   };
 }
 
-/** The token and the file of the token exclude each other: the stronger source wins, one source must not set both. */
-export function settleToken(layer: Layer): Layer {
-  const token = layer.found.get('meeting.token');
-  const file = layer.found.get('meeting.tokenFile');
+/** The transports that have a token, each with the options that give it. */
+export const TOKENS = [
+  { transport: 'meeting', token: 'meeting.token', file: 'meeting.tokenFile' },
+  { transport: 'ssh', token: 'ssh.token', file: 'ssh.tokenFile' },
+] as const;
+
+/** A token and its file exclude each other: the stronger source wins, one source must not set both. */
+export function settleTokens(layer: Layer): Layer {
+  return TOKENS.reduce(settleToken, layer);
+}
+
+function settleToken(layer: Layer, keys: (typeof TOKENS)[number]): Layer {
+  const token = layer.found.get(keys.token);
+  const file = layer.found.get(keys.file);
   if (token === undefined || file === undefined) return layer;
   const difference = ORIGINS.indexOf(token.origin) - ORIGINS.indexOf(file.origin);
   if (difference === 0) {
@@ -42,7 +52,7 @@ export function settleToken(layer: Layer): Layer {
     return { ...layer, faults: [...layer.faults, { key: token.name, value: MASK, allowed, source: token.source }] };
   }
   const found = new Map(layer.found);
-  found.delete(difference > 0 ? 'meeting.tokenFile' : 'meeting.token');
+  found.delete(difference > 0 ? keys.file : keys.token);
   return { ...layer, found };
 }
 
@@ -76,6 +86,17 @@ export function crossFaults(layer: Layer): Fault[] {
       wrong: values['http.port'] === values['tunnel.port'],
       allowed: `different ports for http.port and tunnel.port`,
     },
+    {
+      // What comes through it comes from this machine: the pairing routes could not tell it from a neighbour.
+      keys: ['ssh.forwards', 'http.port'],
+      wrong: values.transport === 'ssh' && Object.values(values['ssh.forwards']).includes(values['http.port']),
+      allowed: 'ssh.forwards without http.port: pairing is never reached through the gateway',
+    },
+    {
+      keys: ['meeting.api.maintenanceKeysFiles', 'pairing.authorizedKeysFile'],
+      wrong: values['meeting.api.maintenanceKeysFiles'].includes(values['pairing.authorizedKeysFile']),
+      allowed: 'other files than pairing.authorizedKeysFile: pairing would erase the maintenance keys',
+    },
   ];
   const faults = pairs
     .filter(({ keys, wrong }) => wrong && !keys.some((key) => layer.refused.has(key)))
@@ -99,34 +120,51 @@ function blame({ found }: Layer, keys: readonly OptionKey[], allowed: string): F
   };
 }
 
-const IDENTITY = ['meeting.deviceKey', 'meeting.token', 'meeting.proxy.host'] as const;
+/** What a transport cannot do without. The first two belong to one device, so that either shows an intention. */
+const IDENTITIES = {
+  meeting: ['meeting.deviceKey', 'meeting.token', 'meeting.proxy.host'],
+  ssh: ['ssh.token', 'ssh.host'],
+} as const;
 
 /**
  * Half an identity is a fault: somebody meant this device to have a tunnel. The address of the proxy alone is none,
  * since a whole fleet may be delivered with it; nor is what deployed files leave out, which must not stop pairing.
  */
 function identityFaults({ found, refused }: Layer, values: Values): Fault[] {
-  if (values.transport !== 'meeting' || refused.has('meeting.tokenFile')) return [];
-  const given = [found.get('meeting.deviceKey'), found.get('meeting.token')].filter(
-    (one): one is Found => one !== undefined && one.origin !== 'deployed',
-  );
+  const { transport } = values;
+  if (transport === 'none' || refused.has(`${transport}.tokenFile`)) return [];
+  const identity: readonly OptionKey[] = IDENTITIES[transport];
+  const own = transport === 'meeting' ? identity.slice(0, 2) : identity.slice(0, 1);
+  const given = own
+    .map((key) => found.get(key))
+    .filter((one): one is Found => one !== undefined && one.origin !== 'deployed');
   const part = given.find(({ source }) => source !== ENVIRONMENT) ?? given[0];
   if (part === undefined) return [];
-  return IDENTITY.filter((key) => values[key] === null && !refused.has(key)).map((key) => {
-    const { env, kind } = optionOf(key);
-    const name = part.source === ENVIRONMENT ? env : key;
-    return { key: name, value: 'not set', allowed: `${kind.allowed}; ${part.name} needs it`, source: part.source };
-  });
+  const needed = [...identity, ...hostKeyNeed(values)];
+  return needed
+    .filter((key) => values[key] === null && !refused.has(key))
+    .map((key) => {
+      const { env, kind } = optionOf(key);
+      const name = part.source === ENVIRONMENT ? env : key;
+      return { key: name, value: 'not set', allowed: `${kind.allowed}; ${part.name} needs it`, source: part.source };
+    });
+}
+
+/** Without a key to compare with, anybody on the way could be the gateway. */
+function hostKeyNeed(values: Values): OptionKey[] {
+  return values.transport === 'ssh' && !values['ssh.trustFirst'] ? ['ssh.hostKey'] : [];
 }
 
 /** What is odd about a configuration without faults. */
 export function noticesOf(config: Config): Notice[] {
-  const { meeting, transport } = config;
-  if (transport !== 'meeting') return [];
-  if (meeting === null) {
-    const sentence = 'No complete Meeting identity is configured: pairing runs alone, without a tunnel';
+  const { meeting, ssh, transport } = config;
+  if (transport === 'none') return [];
+  if (meeting === null && ssh === null) {
+    const what = transport === 'ssh' ? 'identity for the SSH gateway' : 'Meeting identity';
+    const sentence = `No complete ${what} is configured: pairing runs alone, without a tunnel`;
     return [{ code: 'identity.missing', sentence }];
   }
+  if (meeting === null) return [];
   if (meeting.proxy.tls || (meeting.proxy.ca === null && meeting.proxy.pin === null)) return [];
   const sentence = 'meeting.proxy.ca and meeting.proxy.pin protect nothing: meeting.proxy.tls is off';
   return [{ code: 'proxy.tls-off', sentence }];
@@ -155,9 +193,14 @@ export function toConfig(layer: Layer): Config {
       authorizedKeysFile: values['pairing.authorizedKeysFile'],
       keyOptions: values['pairing.keyOptions'],
       allowedHosts: values['pairing.allowedHosts'],
+      resetFile: values['pairing.resetFile'],
+      resetButton: values['pairing.resetButton'],
     },
+    mdns: { enabled: values['mdns.enabled'], model: values['mdns.model'] },
     http: { host: values['http.host'], port: values['http.port'] },
     meeting: toMeeting(values),
+    ssh: toSsh(values),
+    meetingApi: toMeetingApi(values),
     services: values.services,
     reconnect: { minMs: toMs(values['reconnect.minSeconds']), maxMs: toMs(values['reconnect.maxSeconds']) },
     handshakeTimeoutMs: toMs(values.handshakeTimeoutSeconds),
@@ -179,6 +222,39 @@ function toMeeting(values: Values): MeetingConfig | null {
       ca: values['meeting.proxy.ca'],
       pin: values['meeting.proxy.pin'],
     },
+  };
+}
+
+function toSsh(values: Values): SshConfig | null {
+  const token = values['ssh.token'];
+  const host = values['ssh.host'];
+  if (values.transport !== 'ssh' || token === null || host === null) return null;
+  return {
+    host,
+    port: values['ssh.port'],
+    token: new Secret(token),
+    hostKey: values['ssh.hostKey'],
+    trustFirst: values['ssh.trustFirst'],
+    forwards: values['ssh.forwards'],
+    program: values['ssh.program'],
+  };
+}
+
+/** Whatever the transport: a device with an SSH gateway may report to a Meeting server all the same. */
+function toMeetingApi(values: Values): MeetingApiConfig | null {
+  const deviceKey = values['meeting.deviceKey'];
+  const token = values['meeting.token'];
+  const url = values['meeting.api.url'];
+  if (deviceKey === null || token === null || url === null) return null;
+  return {
+    url: url.replace(/\/+$/, ''),
+    deviceKey,
+    token: new Secret(token),
+    ca: values['meeting.api.ca'],
+    heartbeatMs: toMs(values['meeting.api.heartbeatSeconds']),
+    publicKeyFile: values['meeting.api.publicKeyFile'],
+    knownHostsFile: values['meeting.api.knownHostsFile'],
+    maintenanceKeysFiles: values['meeting.api.maintenanceKeysFiles'],
   };
 }
 

@@ -3,21 +3,33 @@ import { printable } from './faults.ts';
 import { readText } from './files.ts';
 import type { Layer } from './layers.ts';
 import { OPTIONS } from './options.ts';
-import { combine, type Notice } from './resolve.ts';
+import { combine, type Notice, TOKENS } from './resolve.ts';
 
 const TOKEN_LIMIT_BYTES = 4 * 1024;
 
-/** The token out of its file, as if it had been set where the path was. */
-export async function readTokenFile({ found }: Layer): Promise<{ layer: Layer; notices: Notice[] }> {
-  const set = found.get('meeting.tokenFile');
-  const unused = found.get('transport')?.value === 'none';
-  if (set === undefined || unused) return { layer: combine([]), notices: [] };
+interface ReadToken {
+  layer: Layer;
+  notices: Notice[];
+}
+
+/** The tokens out of their files, as if they had been set where the paths were. */
+export async function readTokenFiles(layer: Layer): Promise<ReadToken> {
+  const read = await Promise.all(TOKENS.map((keys) => readTokenFile(layer, keys)));
+  return { layer: combine(read.map((one) => one.layer)), notices: read.flatMap((one) => one.notices) };
+}
+
+async function readTokenFile({ found }: Layer, keys: (typeof TOKENS)[number]): Promise<ReadToken> {
+  const set = found.get(keys.file);
+  const transport = found.get('transport')?.value ?? OPTIONS.transport.default;
+  // The Meeting API wants the token of Meeting also beside another transport.
+  const used = transport === keys.transport || (keys.transport === 'meeting' && found.has('meeting.api.url'));
+  if (set === undefined || !used) return { layer: combine([]), notices: [] };
   const { name, origin, source } = set;
   const path = String(set.value);
   const refuse = (allowed: string) => ({
     layer: {
       found: new Map(),
-      refused: new Set(['meeting.token'] as const),
+      refused: new Set([keys.token]),
       faults: [{ key: name, value: printable(path), allowed, source }],
     },
     notices: [],
@@ -26,13 +38,13 @@ export async function readTokenFile({ found }: Layer): Promise<{ layer: Layer; n
   const file = await readText(path, TOKEN_LIMIT_BYTES);
   if (file.state === 'absent') return refuse('the path of a file that exists');
   if (file.state === 'unusable') return refuse(`the path of ${file.expected}`);
-  const { kind } = OPTIONS['meeting.token'];
+  const { kind } = OPTIONS[keys.token];
   const token = v.safeParse(kind.schema, file.text.trim());
   if (!token.success) return refuse(`the path of a file that holds a token: ${kind.allowed}`);
   const sentence = `Everybody on this device can read the token in ${path}`;
   return {
     layer: {
-      found: new Map([['meeting.token', { value: token.output, name, origin, source }]]),
+      found: new Map([[keys.token, { value: token.output, name, origin, source }]]),
       refused: new Set(),
       faults: [],
     },

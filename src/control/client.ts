@@ -1,6 +1,6 @@
 import { request } from 'node:http';
 import { join } from 'node:path';
-import { Failure, systemCode } from '../support/failures.ts';
+import { FAILURES, Failure, type FailureCode, systemCode } from '../support/failures.ts';
 
 /** The socket's name in the run folder. */
 export const CONTROL_SOCKET = 'control.sock';
@@ -11,23 +11,32 @@ const TIMEOUT_MS = 5_000;
 const MAX_ANSWER_BYTES = 1_048_576;
 
 /**
- * Asks the running service, `GET path`, and gives its JSON answer, within TIMEOUT_MS whatever is at the socket.
- * @throws Failure `service.not-running`, `service.not-permitted`, or `service.no-answer` where something is there that
- * does not answer as a service does
+ * Asks the running service, `route` being for example `GET /status`, and gives its JSON answer, within TIMEOUT_MS
+ * whatever is at the socket.
+ *
+ * @throws Failure the one that the service named; or `service.not-running`, `service.not-permitted`, or
+ * `service.no-answer` where something is there that does not answer as a service does
  */
-export async function requestControl(runDir: string, path: string, socketName = CONTROL_SOCKET): Promise<unknown> {
+export async function requestControl(
+  runDir: string,
+  route: string,
+  { body, socketName = CONTROL_SOCKET }: { body?: unknown; socketName?: string } = {},
+): Promise<unknown> {
   const socketPath = join(runDir, socketName);
   try {
-    return JSON.parse(await get(socketPath, path));
+    const { status, text } = await ask(socketPath, route, body === undefined ? '' : JSON.stringify(body));
+    if (status === 200) return JSON.parse(text);
+    throw namedFailure(text) ?? new Error(`it answered ${status}`);
   } catch (error) {
-    throw requestFailure(error, socketPath);
+    throw error instanceof Failure ? error : requestFailure(error, socketPath);
   }
 }
 
-function get(socketPath: string, path: string): Promise<string> {
+function ask(socketPath: string, route: string, body: string): Promise<{ status: number; text: string }> {
+  const [method, path] = route.split(' ');
   return new Promise((resolve, reject) => {
     // No agent: a connection that is kept leads to who was at the socket, not to who is.
-    const call = request({ socketPath, path, agent: false }, (response) => {
+    const call = request({ socketPath, method, path, agent: false }, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {
@@ -35,17 +44,25 @@ function get(socketPath: string, path: string): Promise<string> {
         if (text.length > MAX_ANSWER_BYTES) call.destroy(new Error('the answer is too long'));
       });
       response.on('error', reject);
-      response.on('end', () => {
-        if (response.statusCode === 200) resolve(text);
-        else reject(new Error(`it answered ${response.statusCode}`));
-      });
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
     });
     // Of the whole exchange: a socket's own timeout starts anew with every byte.
     const deadline = setTimeout(() => call.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
     call.on('close', () => clearTimeout(deadline));
     call.on('error', reject);
-    call.end();
+    call.end(body);
   });
+}
+
+/** The failure that the service named; null where it named none that this version knows. */
+function namedFailure(text: string): Failure | null {
+  try {
+    const { code, sentence } = JSON.parse(text) as { code?: unknown; sentence?: unknown };
+    if (typeof code !== 'string' || !Object.hasOwn(FAILURES, code)) return null;
+    return new Failure(code as FailureCode, String(sentence));
+  } catch {
+    return null; // no JSON object
+  }
 }
 
 function requestFailure(error: unknown, socketPath: string): Failure {

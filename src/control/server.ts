@@ -8,12 +8,21 @@ import { CONTROL_SOCKET, requestControl } from './client.ts';
 /** sun_path of unix(7), without the byte that ends it. */
 const MAX_PATH_BYTES = 107;
 
+/**
+ * What can be asked, by method and path: `GET /status`. A route takes the parsed JSON of the request (undefined without
+ * a body) and gives plain JSON; a Failure that it throws reaches the asker by its name.
+ */
+export type ControlRoutes = Readonly<Record<string, (body: unknown) => Promise<unknown>>>;
+
 export interface ControlServerOptions {
   runDir: string;
-  /** What `GET /status` answers; must be plain JSON without secrets. */
-  status: () => Promise<unknown>;
+  /** Must have `GET /status` with the service's `pid`: a second service asks for it. */
+  routes: ControlRoutes;
   log: Log;
 }
+
+/** What a command can have to say fits many times. */
+const MAX_REQUEST_BYTES = 64 * 1024;
 
 /**
  * The local entrance for the command line: HTTP over `RUN_DIR/control.sock`, for the service's own user only (0600).
@@ -102,7 +111,7 @@ export class ControlServer {
   /** @throws Failure `instance.running` unless nobody is behind the socket */
   async #refuseSecond(socketName: string): Promise<void> {
     const { runDir } = this.#options;
-    const running = await requestControl(runDir, '/status', socketName).catch((error: unknown) => {
+    const running = await requestControl(runDir, 'GET /status', { socketName }).catch((error: unknown) => {
       if (error instanceof Failure && error.code === 'service.not-running') return null;
       return { pid: 'unknown' };
     });
@@ -111,17 +120,21 @@ export class ControlServer {
     throw new Failure('instance.running', `another tunnel-agent (process ${String(pid)}) runs with ${runDir}`);
   }
 
-  async #answer({ method, url }: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { status, body } = await this.#route(request);
+    response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body));
+  }
+
+  async #route(request: IncomingMessage): Promise<{ status: number; body: unknown }> {
+    const name = `${request.method} ${request.url}`;
+    const route = Object.hasOwn(this.#options.routes, name) ? this.#options.routes[name] : undefined;
+    if (route === undefined) return { status: 404, body: { code: 'service.no-answer', sentence: `no route ${name}` } };
     try {
-      if (method !== 'GET' || url !== '/status') {
-        response.writeHead(404).end();
-        return;
-      }
-      const text = JSON.stringify(await this.#options.status());
-      response.writeHead(200, { 'Content-Type': 'application/json' }).end(text);
+      return { status: 200, body: (await route(await readJson(request))) ?? null };
     } catch (error) {
-      this.#options.log.error({ err: error }, 'the status could not be told');
-      response.writeHead(500).end();
+      const { code, message } = asFailure(error);
+      if (!(error instanceof Failure)) this.#options.log.error({ err: error }, `${name} failed for a fault of our own`);
+      return { status: 500, body: { code, sentence: message } };
     }
   }
 
@@ -136,4 +149,15 @@ export class ControlServer {
       });
     });
   }
+}
+
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > MAX_REQUEST_BYTES) throw new Error(`a request of more than ${MAX_REQUEST_BYTES} bytes`);
+  }
+  return bytes === 0 ? undefined : JSON.parse(Buffer.concat(chunks).toString());
 }

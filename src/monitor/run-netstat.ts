@@ -1,7 +1,6 @@
-import { execa } from 'execa';
 import type { Clock } from '../support/clock.ts';
-import { deferred } from '../support/deferred.ts';
 import { Failure } from '../support/failures.ts';
+import { runProgram } from '../support/program.ts';
 
 /** About 40,000 connections: far more than a device has, far less than its memory. */
 export const MAX_OUTPUT_BYTES = 4 * 1024 * 1024;
@@ -18,51 +17,35 @@ export interface RunNetstatOptions {
 /**
  * Runs `netstat -tn` once and returns what it printed, within `timeoutMs` whatever it does.
  *
- * Its own process group, because killing the program alone leaves a child of it holding the pipe, and execa waits for
- * the pipe; and its streams are let go at the deadline, for a child that has left the group.
- *
  * @throws Failure monitor.netstat-missing, -failed, -timeout, or -unreadable for more than MAX_OUTPUT_BYTES
  */
-export async function runNetstat({ command, timeoutMs, clock, signal }: RunNetstatOptions): Promise<string> {
-  if (signal.aborted) throw stopped();
-  const child = execa(command, ['-tn'], {
-    stdin: 'ignore',
-    detached: true,
-    env: { LC_ALL: 'C' }, // the words are parsed, so they must not be translated
-    maxBuffer: MAX_OUTPUT_BYTES,
-    reject: false,
-  });
-
-  const { promise: endedEarly, resolve: endEarly } = deferred<Failure>();
-  const onAbort = () => endEarly(stopped());
-  signal.addEventListener('abort', onAbort);
-  const cancelDeadline = clock.after(timeoutMs, () =>
-    endEarly(new Failure('monitor.netstat-timeout', `${command} -tn gave no answer within ${timeoutMs} ms`)),
-  );
-  const result = await Promise.race([child, endedEarly]);
-  cancelDeadline();
-  signal.removeEventListener('abort', onAbort);
-
-  if (result instanceof Failure) {
-    killGroup(child.pid);
-    child.stdout.destroy();
-    child.stderr.destroy();
-    throw result;
+export async function runNetstat(options: RunNetstatOptions): Promise<string> {
+  const { command, timeoutMs } = options;
+  const end = await runProgram({ ...options, args: ['-tn'], maxBytes: MAX_OUTPUT_BYTES });
+  switch (end.kind) {
+    case 'stopped':
+      throw new Failure('monitor.netstat-failed', 'the monitor has been stopped');
+    case 'timeout':
+      throw new Failure('monitor.netstat-timeout', `${command} -tn gave no answer within ${timeoutMs} ms`);
+    case 'too-much':
+      throw new Failure('monitor.netstat-unreadable', `${command} -tn printed more than ${MAX_OUTPUT_BYTES} bytes`);
+    case 'missing':
+      throw new Failure('monitor.netstat-missing', `there is no program ${command} in the PATH of the service`);
+    case 'failed': {
+      const why = firstLine(end.stderr) || end.why;
+      throw new Failure('monitor.netstat-failed', `${command} -tn failed: ${why}`, { cause: end.cause });
+    }
+    case 'ended': {
+      const { exitCode, stdout, stderr } = end;
+      if (exitCode !== 0) {
+        const why = firstLine(stderr) || `it ended with code ${exitCode}`;
+        throw new Failure('monitor.netstat-failed', `${command} -tn failed: ${why}`);
+      }
+      const hidden = unreadTable(stderr);
+      if (hidden !== null) throw new Failure('monitor.netstat-failed', `${command} -tn saw only a part: ${hidden}`);
+      return stdout;
+    }
   }
-  if (result.isMaxBuffer) {
-    killGroup(child.pid);
-    throw new Failure('monitor.netstat-unreadable', `${command} -tn printed more than ${MAX_OUTPUT_BYTES} bytes`);
-  }
-  if (result.code === 'ENOENT') {
-    throw new Failure('monitor.netstat-missing', `there is no program ${command} in the PATH of the service`);
-  }
-  if (result.failed) {
-    const why = firstLine(result.stderr) || result.shortMessage;
-    throw new Failure('monitor.netstat-failed', `${command} -tn failed: ${why}`, { cause: result.cause });
-  }
-  const hidden = unreadTable(result.stderr);
-  if (hidden !== null) throw new Failure('monitor.netstat-failed', `${command} -tn saw only a part: ${hidden}`);
-  return result.stdout;
 }
 
 /**
@@ -74,19 +57,6 @@ function unreadTable(stderr: string): string | null {
   return complaints.find((line) => !/\/proc\/net\/tcp6: No such file/.test(line)) ?? null;
 }
 
-function stopped(): Failure {
-  return new Failure('monitor.netstat-failed', 'the monitor has been stopped');
-}
-
 function firstLine(text: string): string {
   return (text.trim().split('\n')[0] ?? '').slice(0, 200);
-}
-
-function killGroup(leader: number | undefined): void {
-  if (leader === undefined) return;
-  try {
-    process.kill(-leader, 'SIGKILL');
-  } catch {
-    // the whole group has ended already
-  }
 }

@@ -6,19 +6,27 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { CONTROL_SOCKET, requestControl } from '../../src/control/client.ts';
-import { ControlServer } from '../../src/control/server.ts';
+import { type ControlRoutes, ControlServer } from '../../src/control/server.ts';
+import { Failure } from '../../src/support/failures.ts';
 import { requires } from '../support/requires.ts';
 import { testLog } from '../support/test-log.ts';
 
+const routes = (answer: unknown): ControlRoutes => ({
+  'GET /status': () => Promise.resolve(answer),
+  'POST /echo': (body) => Promise.resolve({ body }),
+  'POST /fail': () => Promise.reject(new Failure('pairing.closed', 'pairing is not open')),
+  'POST /break': () => Promise.reject(new TypeError('x is not a function')),
+});
+
 t.test('answers what the service says, over a socket that only its own user may use', async (t) => {
   const { runDir } = await control(t, { pid: 7, deep: [1, { two: null }] });
-  t.strictSame(await requestControl(runDir, '/status'), { pid: 7, deep: [1, { two: null }] });
+  t.strictSame(await requestControl(runDir, 'GET /status'), { pid: 7, deep: [1, { two: null }] });
   t.equal(statSync(join(runDir, CONTROL_SOCKET)).mode & 0o777, 0o600);
 });
 
 t.test('another path is no answer', async (t) => {
   const { runDir } = await control(t);
-  await t.rejects(requestControl(runDir, '/other'), { code: 'service.no-answer', message: /it answered 404/ });
+  await t.rejects(requestControl(runDir, 'GET /other'), { code: 'service.no-answer', message: 'no route GET /other' });
 });
 
 t.test('a stop removes the socket, and a second stop does nothing', async (t) => {
@@ -26,7 +34,7 @@ t.test('a stop removes the socket, and a second stop does nothing', async (t) =>
   await server.stop();
   await server.stop();
   t.throws(() => lstatSync(join(runDir, CONTROL_SOCKET)), { code: 'ENOENT' });
-  await t.rejects(requestControl(runDir, '/status'), { code: 'service.not-running' });
+  await t.rejects(requestControl(runDir, 'GET /status'), { code: 'service.not-running' });
 });
 
 t.test('a stop does not wait for who asks slowly', async (t) => {
@@ -43,7 +51,7 @@ t.test('of two at once in one folder, one starts and the other names it', async 
   const runDir = folder(t);
   const servers = [1, 2].map((pid) => newServer(t, runDir, { pid }));
   const results = await Promise.allSettled(servers.map((server) => server.start()));
-  const { pid } = (await requestControl(runDir, '/status')) as { pid: number };
+  const { pid } = (await requestControl(runDir, 'GET /status')) as { pid: number };
   t.match(results[pid - 1], { status: 'fulfilled' });
   t.match(results[2 - pid], {
     status: 'rejected',
@@ -77,7 +85,7 @@ t.test('heal makes a socket that has vanished, once, and leaves one that is ther
 
   await rm(join(runDir, CONTROL_SOCKET));
   await server.heal();
-  t.strictSame(await requestControl(runDir, '/status'), { pid: 7 });
+  t.strictSame(await requestControl(runDir, 'GET /status'), { pid: 7 });
   t.equal(logged.lines.length, 1);
   t.match(logged.lines, [{ level: 'warn', msg: /had vanished/ }]);
 });
@@ -91,7 +99,7 @@ t.test('a service that answers no more still counts as running: its folder is no
 t.test('a user who may not use the socket is told so', requires('root'), async (t) => {
   const { runDir } = await control(t);
   process.seteuid?.(65534);
-  const asked = requestControl(runDir, '/status');
+  const asked = requestControl(runDir, 'GET /status');
   const checked = t.rejects(asked, { code: 'service.not-permitted' });
   await asked.catch(() => undefined);
   process.seteuid?.(0);
@@ -116,7 +124,7 @@ t.test('whatever is at the socket, the question ends in time and says what was w
       const runDir = folder(t);
       await listen(t, runDir, serve);
       const startedMs = performance.now();
-      await t.rejects(requestControl(runDir, '/status'), { code: 'service.no-answer', message }, what);
+      await t.rejects(requestControl(runDir, 'GET /status'), { code: 'service.no-answer', message }, what);
       t.ok(performance.now() - startedMs < 8_000, `${what}: in time`);
     }),
   );
@@ -129,7 +137,7 @@ function folder(t: Test): string {
 }
 
 function newServer(t: Test, runDir: string, answer: unknown = {}, logged = testLog()): ControlServer {
-  const server = new ControlServer({ runDir, status: () => Promise.resolve(answer), log: logged.log });
+  const server = new ControlServer({ runDir, routes: routes(answer), log: logged.log });
   t.teardown(() => server.stop());
   return server;
 }
@@ -173,3 +181,13 @@ function flood(socket: Socket, start: string): void {
   socket.on('drain', more);
   more();
 }
+
+t.test('a route takes JSON, and names the failure that it met', async (t) => {
+  const { runDir } = await control(t);
+  t.strictSame(await requestControl(runDir, 'POST /echo', { body: { seconds: 120 } }), { body: { seconds: 120 } });
+  t.strictSame(await requestControl(runDir, 'POST /echo'), {});
+  await t.rejects(requestControl(runDir, 'GET /echo'), { code: 'service.no-answer' });
+  await t.rejects(requestControl(runDir, 'POST /fail'), { code: 'pairing.closed', message: 'pairing is not open' });
+  await t.rejects(requestControl(runDir, 'POST /break'), { code: 'internal.unexpected' });
+  await t.rejects(requestControl(runDir, 'POST /echo', { body: 'x'.repeat(70_000) }), { code: 'internal.unexpected' });
+});

@@ -23,7 +23,7 @@ t.test('of several started at once over a socket left by a crash, one runs and t
   const { settings } = await crashed(t, folder);
   const starts = Array.from({ length: 4 }, () => tunnelAgent(['run'], settings));
   const running = await until('one to run', async () => {
-    const answer = await requestControl(settings.ZEROFORCE_RUN_DIR ?? '', '/status').catch(() => null);
+    const answer = await requestControl(settings.ZEROFORCE_RUN_DIR ?? '', 'GET /status').catch(() => null);
     return (answer as { pid: number } | null)?.pid;
   });
   t.teardown(() => {

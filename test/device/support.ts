@@ -51,7 +51,7 @@ export const isReady = async (service: Service) => (await service.get('/zeroforc
 
 /** What `tunnel-agent status --json` prints, without the time that a process takes. */
 export async function statusOf({ settings }: Service): Promise<DeviceStatus> {
-  return (await requestControl(settings.ZEROFORCE_RUN_DIR ?? '', '/status')) as DeviceStatus;
+  return (await requestControl(settings.ZEROFORCE_RUN_DIR ?? '', 'GET /status')) as DeviceStatus;
 }
 
 /** The first status that passes. */

@@ -48,6 +48,9 @@ export async function startService(
     ZEROFORCE_HTTP_PORT: settings.ZEROFORCE_HTTP_PORT ?? String(await freePort()),
     ZEROFORCE_TUNNEL_PORT: settings.ZEROFORCE_TUNNEL_PORT ?? String(await freePort()),
     ZEROFORCE_MONITOR_INTERVAL: '0.2',
+    // Nothing of a test is announced to the network of the machine, and nothing of the machine resets a test.
+    ZEROFORCE_MDNS: '0',
+    ZEROFORCE_RESET_FILE: join(folder, 'boot', 'zeroforce-reset'),
     ...settings,
   };
   const [program = PROGRAM, ...args] = [...wrapper, PROGRAM, 'run', '--config', config];
