@@ -19,7 +19,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   meeting: [],
   'pair-client': ['discovery', 'openssh', 'srp'],
   device: ['config', 'control', 'discovery', 'meeting', 'monitor', 'page', 'pairing', 'tunnel'],
-  cli: ['config', 'control', 'monitor', 'device', 'pair-client'],
+  reload: ['config'],
+  cli: ['config', 'control', 'monitor', 'device', 'pair-client', 'reload'],
 };
 
 /** Files that decide and do nothing: no net, no files, no timers, no wall clock, no randomness. */

@@ -6,6 +6,9 @@ export const FAILURES = {
   'config.invalid': 'Correct the settings listed, then run: tunnel-agent config check',
   'config.exists': 'Choose another file with --config, or replace this one with --force',
   'config.unwritable': 'Check that the folder exists, is writable and has free space',
+  'config.refused':
+    'Correct the configuration file, then run: tunnel-agent config check; the service reads it by itself',
+  'config.not-yet': 'Restart the service at a moment when nobody uses the tunnel',
   'config.last-good': 'Correct the configuration file, then run: tunnel-agent config check',
   'config.exposed': 'Let nobody but the service read and write the file: chmod 600 FILE',
   'config.deployed-broken':
