@@ -29,6 +29,7 @@ const PURE = [
   /^config\/(?!load|files|deployed|token-file|ca-file)/,
   /^monitor\/netstat\.ts$/,
   /^pairing\/machine\.ts$/,
+  /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,
 ];
 const PURE_BUILTINS = new Set(['node:buffer', 'node:util']);
 const IMPURE_WORDS = /\b(Date\.now|new Date|setTimeout|setInterval|setImmediate|Math\.random|performance\.|process\.)/;
