@@ -25,7 +25,11 @@ export function partsOf(view: PageView): PageParts {
   return {
     title: `${headline.words[0]} · ${view.hostname}`,
     state: stateHtml(view),
-    rest: `${list('Needs attention', 'bad', faults)}<div class="cards">${cards.map(cardHtml).join('')}</div>${list('Notes', 'plain', notices)}`,
+    rest: [
+      list('Needs attention', 'bad', faults),
+      `<div class="cards">${cards.map(cardHtml).join('')}</div>`,
+      list('Notes', 'plain', notices),
+    ].join(''),
   };
 }
 
@@ -63,13 +67,15 @@ export function documentOf(view: PageView): string {
 `;
 }
 
-function stateHtml({ headline: { tone, words, lead, remedy } }: PageView): string {
-  return `<div class="headline ${tone}">${icon(tone)}<div><h1>${html(words)}</h1><p class="lead">${html(lead)}</p>${remedyHtml(remedy)}</div></div>`;
+function stateHtml({ headline: { tone, words, lead, remedy, besides } }: PageView): string {
+  return `<div class="headline ${tone}">${icon(tone)}<div><h1>${html(words)}</h1>${paragraph(lead)}${remedyHtml(remedy)}${paragraph(besides)}</div></div>`;
 }
 
 function cardHtml({ title, tone, state, rows, trouble }: Card): string {
+  const mark = state === null ? '' : `<p class="mark ${tone}">${icon(tone)}<span>${html(state)}</span></p>`;
   const facts = rows.length === 0 ? '' : `<dl>${rows.map(rowHtml).join('')}</dl>`;
-  return `<section class="card"><h2>${escapeHtml(title)}</h2><p class="mark ${tone}">${icon(tone)}<span>${html(state)}</span></p>${facts}${trouble === null ? '' : troubleHtml(trouble)}</section>`;
+  const failure = trouble === null ? '' : troubleHtml(trouble);
+  return `<section class="card"><h2>${escapeHtml(title)}</h2>${mark}${facts}${failure}</section>`;
 }
 
 function rowHtml({ name, words, exact }: Row): string {
@@ -92,6 +98,7 @@ function remedyHtml(remedy: string | null): string {
   return remedy === null ? '' : `<p class="remedy"><b>What to do:</b> ${escapeHtml(remedy)}</p>`;
 }
 
+const paragraph = (words: Words) => (words.length === 0 ? '' : `<p>${html(words)}</p>`);
 const html = (words: Words) =>
   words.map((word) => (typeof word === 'string' ? escapeHtml(word) : spanHtml(word))).join('');
 

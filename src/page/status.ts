@@ -1,4 +1,18 @@
-/** What the page reads of the device. `DeviceStatus` has all of it but the identity. */
+export interface PastFailure {
+  code: string;
+  sentence: string;
+  remedy: string;
+  agoMs: number;
+}
+
+export interface Pin {
+  set: boolean;
+  /** Wrong proofs left until it is locked. */
+  failuresLeft: number;
+  locked: boolean;
+}
+
+/** What the page reads of the device. Optional is what not every device has, or not yet. */
 export interface PageStatus {
   version: string;
   hostname: string;
@@ -6,9 +20,17 @@ export interface PageStatus {
   /** The name of the device at the proxy; shown shortened. */
   deviceKey: string | null;
   uptimeSeconds: number;
+  /** The name that mDNS announces, with `.local`. */
+  announcedAs?: string | null;
   pairing: {
     policy: 'open' | 'pin' | 'locked';
+    /** Whether anybody may pair now. */
     open: boolean;
+    /** Whether whoever proves the PIN may. */
+    pinReady?: boolean;
+    /** null when nobody can tell. */
+    pin?: Pin | null;
+    openedLocally?: { secondsLeft: number } | null;
     reason: string;
     /** 0 when open, null when it will not open by itself. */
     opensInSeconds: number | null;
@@ -24,7 +46,13 @@ export interface PageStatus {
     proxy: { host: string; port: number; tls: boolean };
     streams: number;
     nextAttemptInMs: number | null;
-    lastFailure: { code: string; sentence: string; remedy: string; agoMs: number } | null;
+    lastFailure: PastFailure | null;
+  } | null;
+  /** The client of the Meeting server. */
+  meeting?: {
+    state: 'starting' | 'online' | 'failing' | 'stopped';
+    lastHeartbeat: { agoMs: number } | null;
+    lastFailure: PastFailure | null;
   } | null;
   faults: readonly { sentence: string; remedy: string }[];
   notices: readonly { sentence: string; remedy: string }[];

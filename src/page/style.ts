@@ -11,10 +11,9 @@ html{-webkit-text-size-adjust:100%;text-size-adjust:100%}
 body{background:var(--ground);color:var(--text);font:1rem/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;
 overflow-wrap:anywhere;max-width:64rem;margin:0 auto;padding:1rem max(1rem,env(safe-area-inset-right)) 2rem max(1rem,env(safe-area-inset-left))}
 header,footer{display:flex;flex-wrap:wrap;gap:.25rem 1rem;align-items:baseline;justify-content:space-between;padding:0 .25rem}
-header{margin-bottom:.75rem}
-.name{font-weight:600}
-.model{font-weight:400;color:var(--quiet);margin-left:.6rem}
-#live{font-size:.875rem;color:var(--ok)}
+header{flex-wrap:nowrap;margin-bottom:.75rem}
+.name{font-weight:600;display:flex;flex-wrap:wrap;gap:0 .6rem;min-width:0}.model{font-weight:400;color:var(--quiet)}
+#live{flex:none;font-size:.875rem;color:var(--ok)}
 #live::before{content:"";display:inline-block;width:.55rem;height:.55rem;border-radius:50%;background:currentColor;margin-right:.4rem}
 #lost{background:var(--bad-ground);color:var(--bad);border-radius:.75rem;padding:.75rem 1rem;margin-bottom:1rem}
 .stale #state,.stale #rest{filter:grayscale(1)}
@@ -23,9 +22,8 @@ svg{flex:none;width:1.25rem;height:1.25rem;fill:none;stroke:currentColor;stroke-
 .headline>svg{width:2.25rem;height:2.25rem}
 .headline>div{min-width:0}
 h1{font-size:1.5rem;line-height:1.25;font-weight:650;text-wrap:balance}
-.lead{color:var(--text);margin-top:.35rem}
-.remedy{margin-top:.5rem}
-.headline .remedy,.trouble .remedy{color:var(--text)}
+.headline p{color:var(--text);margin-top:.4rem}
+.remedy{margin-top:.4rem}
 .ok{color:var(--ok)}.ready{color:var(--ready)}.wait{color:var(--wait)}.bad{color:var(--bad)}.plain{color:var(--quiet)}
 .headline.ok{background:var(--ok-ground)}.headline.ready{background:var(--ready-ground)}
 .headline.wait{background:var(--wait-ground)}.headline.bad{background:var(--bad-ground)}
@@ -40,11 +38,12 @@ h2{font-size:.875rem;font-weight:600;color:var(--quiet);margin-bottom:.35rem}
 p.mark.plain span{color:var(--text)}
 ul{list-style:none;padding:0}
 li+li{margin-top:.75rem}
-dl{margin-top:.6rem}
+dl{margin-top:.6rem}h2+dl{margin-top:0}
 dl>div{display:flex;flex-wrap:wrap;gap:0 1rem;padding:.35rem 0;border-top:1px solid var(--line)}
-dt{color:var(--quiet);flex:0 0 8.5rem}
-dd{flex:1 1 12rem;min-width:0}
-.exact{font-family:ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.9375rem}
+h2+dl>div:first-child{border:0}
+dt{color:var(--quiet);flex:0 0 8.25rem}
+dd{flex:1 1 auto;min-width:min(100%,9rem);max-width:100%}
+.exact{font-family:ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.875rem;line-height:1.7}
 .trouble{border-top:1px solid var(--line);padding-top:.6rem;margin-top:.35rem}
 .when{color:var(--quiet);font-size:.875rem}
 [role=timer]{font-variant-numeric:tabular-nums;white-space:nowrap}

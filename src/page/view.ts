@@ -1,5 +1,5 @@
 import { type Headline, headlineOf, tellsOfTunnel, tunnelFailure } from './headline.ts';
-import type { PageStatus } from './status.ts';
+import type { PageStatus, PastFailure, Pin } from './status.ts';
 import { down, sentence, type Tone, up, type Words } from './words.ts';
 
 export interface Row {
@@ -19,7 +19,8 @@ export interface Trouble {
 export interface Card {
   title: string;
   tone: Tone;
-  state: Words;
+  /** Null where there is nothing to say but the rows. */
+  state: Words | null;
   rows: readonly Row[];
   trouble: Trouble | null;
 }
@@ -34,6 +35,9 @@ export interface PageView {
   notices: readonly Trouble[];
 }
 
+/** One or two slips are nobody's attack; the PIN begins with 20. */
+const FAILURES_WORTH_TELLING = 18;
+
 /** What the page shows of a status. Pure. */
 export function viewOf(status: PageStatus): PageView {
   return {
@@ -41,23 +45,17 @@ export function viewOf(status: PageStatus): PageView {
     model: status.model,
     headline: headlineOf(status),
     faults: status.faults.map(toTrouble),
-    cards: [pairingCard(status), tunnelCard(status), keyCard(status), deviceCard(status)],
+    cards: [pairingCard(status), tunnelCard(status), ...meetingCard(status), keyCard(status), deviceCard(status)],
     notices: status.notices.map(toTrouble),
   };
 }
 
-const toTrouble = (failure: { sentence: string; remedy: string }): Trouble => ({
-  when: [],
-  sentence: sentence(failure.sentence),
-  remedy: failure.remedy,
-});
-
 function pairingCard({ pairing, monitor }: PageStatus): Card {
-  const { policy, open, reason, opensInSeconds, tunnel } = pairing;
+  const { policy, open, pinReady = false, pin = null, reason, opensInSeconds, tunnel } = pairing;
   const who = {
-    open: 'anybody in this network, while pairing is open',
+    open: 'anybody in this network',
     pin: 'whoever knows the PIN',
-    locked: 'nobody, until it is opened on the device itself',
+    locked: 'nobody, until it is opened on the device',
   };
   const present: Record<typeof tunnel, Words> = {
     active: ['connected'],
@@ -68,12 +66,26 @@ function pairingCard({ pairing, monitor }: PageStatus): Card {
     { name: 'Home Assistant', words: present[tunnel] },
     { name: 'Who may pair', words: [who[policy]] },
   ];
+  if (policy === 'pin' && pin?.set) rows.push({ name: 'PIN', words: [pinState(pin)] });
   const card = { title: 'Pairing', rows, trouble: null };
   if (open) return { ...card, tone: 'ready', state: ['Open: ', reason] };
+  if (pinReady) {
+    const usable = pin?.set === true && !pin.locked;
+    return {
+      ...card,
+      tone: usable ? 'ready' : 'bad',
+      state: [usable ? 'Open with the PIN' : 'Closed: no PIN can be used'],
+    };
+  }
   if (opensInSeconds !== null && opensInSeconds > 0) {
     return { ...card, tone: 'wait', state: ['Closed, opens in ', down(opensInSeconds)] };
   }
   return { ...card, tone: tunnel === 'unknown' ? 'wait' : 'plain', state: ['Closed: ', reason] };
+}
+
+function pinState({ failuresLeft, locked }: Pin): string {
+  if (locked) return 'locked after too many wrong ones';
+  return failuresLeft < FAILURES_WORTH_TELLING ? `set; locked after ${failuresLeft} more wrong ones` : 'set';
 }
 
 function tunnelCard(status: PageStatus): Card {
@@ -86,13 +98,10 @@ function tunnelCard(status: PageStatus): Card {
   const { proxy, streams, lastFailure } = tunnel;
   const rows: Row[] = [
     { name: 'Proxy', words: [`${bracketed(proxy.host)}:${proxy.port}`], exact: true },
-    { name: 'Encryption', words: [proxy.tls ? 'TLS' : 'none of its own'] },
+    { name: 'Encryption', words: [proxy.tls ? 'TLS' : 'none'] },
   ];
   if (tunnel.state === 'up') rows.push({ name: 'In use by', words: [counted(streams, 'connection')] });
-  const trouble =
-    lastFailure === null || tellsOfTunnel(status)
-      ? null
-      : { ...toTrouble(lastFailure), when: ['Last failure ', up(lastFailure.agoMs / 1000), ' ago'] };
+  const trouble = tellsOfTunnel(status) ? null : lastTrouble(lastFailure);
   return { title, tone: tunnelTone(status), state: tunnelState(tunnel), rows, trouble };
 }
 
@@ -114,6 +123,32 @@ function tunnelState({ state, inStateMs, nextAttemptInMs }: NonNullable<PageStat
   }
 }
 
+function meetingCard({ meeting = null }: PageStatus): Card[] {
+  if (meeting === null) return [];
+  const { state, lastHeartbeat, lastFailure } = meeting;
+  const card = { title: 'Meeting server', rows: [], trouble: lastTrouble(lastFailure) };
+  const heard: Words = lastHeartbeat === null ? [] : [', heard from ', up(lastHeartbeat.agoMs / 1000), ' ago'];
+  switch (state) {
+    case 'online':
+      return [{ ...card, tone: 'ok', state: ['Online', ...heard] }];
+    case 'failing':
+      return [{ ...card, tone: 'bad', state: ['Not reached', ...heard] }];
+    case 'starting':
+      return [{ ...card, tone: 'wait', state: ['Connecting'] }];
+    case 'stopped':
+      return [{ ...card, tone: 'plain', state: ['Stopped'] }];
+  }
+}
+
+function toTrouble(failure: { sentence: string; remedy: string }): Trouble {
+  return { when: [], sentence: sentence(failure.sentence), remedy: failure.remedy };
+}
+
+function lastTrouble(failure: PastFailure | null): Trouble | null {
+  if (failure === null) return null;
+  return { ...toTrouble(failure), when: ['Last failure ', up(failure.agoMs / 1000), ' ago'] };
+}
+
 function keyCard({ pairing: { key } }: PageStatus): Card {
   const card = { title: 'Paired key', rows: [], trouble: null };
   if (key === null) return { ...card, tone: 'plain', state: ['None yet'] };
@@ -125,14 +160,16 @@ function keyCard({ pairing: { key } }: PageStatus): Card {
   return { ...card, tone: 'ok', state: ['Installed'], rows };
 }
 
-function deviceCard({ hostname, model, version, deviceKey, uptimeSeconds }: PageStatus): Card {
+function deviceCard({ hostname, announcedAs = null, model, version, deviceKey, uptimeSeconds }: PageStatus): Card {
   const rows: Row[] = [
+    { name: 'Name', words: [hostname] },
+    ...(announcedAs === null ? [] : [{ name: 'Found as', words: [announcedAs], exact: true }]),
     ...(model === null ? [] : [{ name: 'Model', words: [model] }]),
     { name: 'Version', words: [version] },
     { name: 'Running for', words: [up(uptimeSeconds)] },
     ...(deviceKey === null ? [] : [{ name: 'Device key', words: [shortened(deviceKey)], exact: true }]),
   ];
-  return { title: 'Device', tone: 'plain', state: [hostname], rows, trouble: null };
+  return { title: 'Device', tone: 'plain', state: null, rows, trouble: null };
 }
 
 /** Enough to tell devices apart; not the whole, which is half of what the proxy asks for. */

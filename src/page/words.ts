@@ -21,8 +21,10 @@ export function countdown(seconds: number): string {
   return `${hours > 0 ? `${hours}:${pad(minutes % 60)}` : minutes}:${pad(seconds % 60)}`;
 }
 
-/** `the proxy refused` → `The proxy refused.`; a name at the start stays as it is written. */
+/** `the proxy refused` → `The proxy refused.`; a name or a command at the start stays as it is written. */
 export function sentence(text: string): string {
-  const start = /^[a-z]+ /.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
+  const start = /^(the|there|this|it|an?|no|another|nothing|something) /.test(text)
+    ? text.charAt(0).toUpperCase() + text.slice(1)
+    : text;
   return /[.!?…]$/.test(start) ? start : `${start}.`;
 }
