@@ -7,9 +7,11 @@ import { readModel } from './discovery/model.ts';
 import { ActivityMonitor } from './monitor/activity-monitor.ts';
 import { readFlag } from './monitor/flag-file.ts';
 import { FlagWatcher } from './monitor/flag-watcher.ts';
+import { StatusPage } from './page/page.ts';
 import { EverPaired } from './pairing/ever-paired.ts';
 import { createPairingApp, type DeviceInfo } from './pairing/http.ts';
 import { KeyFile } from './pairing/key-file.ts';
+import { isTrustedOrigin, ownAddresses } from './pairing/origin.ts';
 import { type Observation, Pairing, type PairingStatus } from './pairing/pairing.ts';
 import { type Cancel, type Clock, systemClock } from './support/clock.ts';
 import { asFailure, FAILURES, type Failure, type FailureCode } from './support/failures.ts';
@@ -98,6 +100,7 @@ export class Device {
   readonly #monitor: ActivityMonitor | null;
   readonly #watcher: FlagWatcher;
   readonly #pairing: Pairing;
+  readonly #page: StatusPage;
   readonly #http: HttpListener;
   readonly #tunnel: TunnelAgent | null;
   readonly #advertiser: Advertiser | null;
@@ -123,6 +126,7 @@ export class Device {
     });
     this.#monitor = monitor.enabled ? createMonitor(config, { clock, log, onObservation: () => this.#look() }) : null;
     this.#watcher = new FlagWatcher({ runDir, clock, log, onChange: () => this.#look() });
+    this.#page = createPage(config, { status: () => this.status(), clock, log });
     this.#http = new HttpListener({
       handler: createPairingApp({
         pairing: this.#pairing,
@@ -130,6 +134,7 @@ export class Device {
         healthy: () => this.#isHealthy(),
         allowedHosts: pairing.allowedHosts,
         tunnelSource: TUNNEL_SOURCE,
+        pages: this.#page.routes,
         clock,
         log,
       }),
@@ -156,6 +161,7 @@ export class Device {
       { name: 'the HTTP listener', start: () => this.#http.start(), stop: () => this.#http.stop() },
       // After HTTP, whose port is announced; the goodbye comes before HTTP ends.
       { name: 'mDNS', start: () => this.#advertiser?.start(), stop: () => this.#advertiser?.stop() },
+      { name: 'the status page', start: () => undefined, stop: () => this.#page.stop() },
       { name: 'the flag watcher', start: () => this.#watcher.start(), stop: () => this.#watcher.stop() },
       // Pairing asks for the first poll, which corrects a stale flag of a crash; the monitor goes on from there.
       { name: 'the monitor', start: () => undefined, stop: () => this.#monitor?.stop() },
@@ -322,6 +328,20 @@ export function createMonitor(
     intervalMs: monitor.intervalMs,
     runDir,
     netstatCommand: monitor.netstat,
+    ...parts,
+  });
+}
+
+/** The page shows the status, and is for browsers that opened it by an address or a name of this device. */
+function createPage(
+  { meeting, mdns, pairing }: Config,
+  { status, ...parts }: { status: () => Promise<DeviceStatus>; clock: Clock; log: Log },
+): StatusPage {
+  const identity = { deviceKey: meeting?.deviceKey ?? null, model: mdns.model };
+  return new StatusPage({
+    status: async () => ({ ...(await status()), ...identity }),
+    isOwnHost: (host) => isTrustedOrigin(`http://${host}`, [...ownAddresses(), ...pairing.allowedHosts]),
+    tunnelSource: TUNNEL_SOURCE,
     ...parts,
   });
 }

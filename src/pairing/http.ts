@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import express, {
   type ErrorRequestHandler,
   type Express,
@@ -32,6 +33,8 @@ export interface PairingAppOptions {
   tunnelSource: string;
   /** Names and addresses whose pages may pair, besides those of the device, localhost and *.local. */
   allowedHosts: readonly string[];
+  /** Further pages, by path; each answers GET and HEAD and is told who asks, IPv4 in its own form. */
+  pages?: Readonly<Record<string, (req: IncomingMessage, res: ServerResponse, source: string) => Promise<void>>>;
   clock: Clock;
   log: Log;
 }
@@ -41,7 +44,7 @@ const CLOSED = 'Not in pairing mode; refusing to change authorized key';
 
 /** The HTTP routes of docs/pairing.md. The caller owns the listener, and with it the time a request may take. */
 export function createPairingApp(options: PairingAppOptions): Express {
-  const { pairing, info, healthy, tunnelSource, allowedHosts, clock, log } = options;
+  const { pairing, info, healthy, tunnelSource, allowedHosts, pages = {}, clock, log } = options;
   const answer = new Answers(clock);
   const rateLimit = new RateLimit(clock);
 
@@ -120,6 +123,12 @@ export function createPairingApp(options: PairingAppOptions): Express {
   app.route(SET_KEY).post(setKey).all(only('POST'));
   app.route('/zeroforce/info').get(showInfo).all(only('GET, HEAD'));
   app.route('/healthz').get(showHealth).all(only('GET, HEAD'));
+  for (const [path, page] of Object.entries(pages)) {
+    app
+      .route(path)
+      .get((req, res) => page(req, res, sourceOf(res)))
+      .all(only('GET, HEAD'));
+  }
   app.use(() => {
     throw new Refusal(404, 'There is no such page');
   });
