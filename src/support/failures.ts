@@ -34,6 +34,9 @@ export const FAILURES = {
   'key.unreadable': 'Check the authorized keys file: a regular file, readable by the service: ls -l FILE',
   'key.unwritable': 'Check the folder of the authorized keys file: writable, free space, owned by the right user',
   'pairing.closed': 'Stop the tunnel and wait for the pairing timeout, or reset the pairing on the device',
+  'reset.button-unavailable':
+    'Check ZEROFORCE_RESET_BUTTON and that the device tree has the button: ls -l /dev/input; cat /proc/bus/input/devices',
+  'reset.file-unreadable': 'Check that the reset file is a regular file on a partition that can be read: ls -l FILE',
   'http.port-in-use': 'Find the program that holds the port: netstat -tlnp; or choose another with ZEROFORCE_HTTP_PORT',
   'http.address-unavailable': 'Choose an address of this machine with ZEROFORCE_HTTP_HOST, or :: for all',
   'http.not-permitted': 'Use a port above 1023 with ZEROFORCE_HTTP_PORT, or run the service as root',
