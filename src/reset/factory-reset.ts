@@ -10,12 +10,13 @@ export interface FactoryResetOptions {
   /** The file on the boot partition that asks for a reset. */
   bootFile: string;
   journal: Pick<ResetJournal, 'read' | 'write'>;
-  /** Removes the key, the marker and the failures of the PIN; a tunnel that stands is of the old key from then on. */
-  resetPairing: () => Promise<void>;
+  /**
+   * Removes the key, the marker and the failures of the PIN, and puts it on record; a tunnel that stands is of the old
+   * key from then on.
+   */
+  resetPairing: (source: ResetSource) => Promise<void>;
   /** Ends the tunnels of the old key, which cannot come back without it; then pairing opens. */
   endSessions: () => Promise<SessionsEnd>;
-  /** Puts the reset on record. */
-  record: (source: ResetSource) => Promise<void>;
   log: Log;
 }
 
@@ -89,17 +90,16 @@ export class FactoryReset {
   }
 
   async #reset(by: ResetSource, before: ResetMemory, bootFile = before.bootFile): Promise<SessionsEnd> {
-    const { journal, resetPairing, endSessions, record, log } = this.#options;
+    const { journal, resetPairing, endSessions, log } = this.#options;
     const remembered = await this.#begin({ bootFile, underWay: by });
     let sessions: SessionsEnd;
     try {
-      await resetPairing();
+      await resetPairing(by);
       sessions = await endSessions();
     } catch (error) {
       if (remembered) await journal.write(before).catch(() => undefined); // else the next start would do it unasked
       throw error;
     }
-    await record(by);
     if (remembered) {
       await journal
         .write({ bootFile, underWay: null })

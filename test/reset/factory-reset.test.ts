@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { FactoryReset, type FactoryResetOptions } from '../../src/reset/factory-reset.ts';
+import { FactoryReset, type FactoryResetOptions, type ResetSource } from '../../src/reset/factory-reset.ts';
 import { ResetJournal } from '../../src/reset/journal.ts';
 import { Failure } from '../../src/support/failures.ts';
 import { testLog } from '../support/test-log.ts';
@@ -9,34 +9,32 @@ import { testLog } from '../support/test-log.ts';
 /** A power cut: nothing after it happens. */
 const NEVER = new Promise<never>(() => undefined);
 
-/** A reset on real files whose three steps only take notes. A new one on the same folder is the next start. */
+/** A reset on real files whose two steps only take notes. A new one on the same folder is the next start. */
 function boot(folder: string, steps: Partial<FactoryResetOptions> = {}) {
   const stateDir = join(folder, 'state');
   const bootFile = join(folder, 'zeroforce-reset');
   const done: string[] = [];
   const { log, lines } = testLog();
-  const note = (text: string) => async () => void done.push(text);
   const reset = new FactoryReset({
     bootFile,
     journal: new ResetJournal(stateDir),
-    resetPairing: note('pairing'),
+    resetPairing: async (source) => void done.push(`pairing by ${source}`),
     endSessions: async () => {
       done.push('sessions');
       return { ended: 2, left: [] };
     },
-    record: async (source) => void done.push(`record ${source}`),
     log,
     ...steps,
   });
   return { reset, done, lines, stateDir, bootFile, journal: join(stateDir, 'reset.json') };
 }
 
-const WHOLE = ['pairing', 'sessions'];
+const whole = (source: ResetSource) => [`pairing by ${source}`, 'sessions'];
 
-t.test('pairing first, so that nobody comes back; then the sessions; then the record', async (t) => {
+t.test('pairing first, so that nobody comes back; then the sessions', async (t) => {
   const { reset, done, journal, lines } = boot(t.testdir());
   t.strictSame(await reset.run('local'), { ended: 2, left: [] });
-  t.strictSame(done, [...WHOLE, 'record local']);
+  t.strictSame(done, whole('local'));
   t.strictSame(JSON.parse(readFileSync(journal, 'utf8')), { bootFile: null, underWay: null });
   t.equal(statSync(journal).mode & 0o777, 0o600);
   t.match(lines, [{ source: 'local', sessions: { ended: 2 }, msg: /pairing was reset/ }]);
@@ -46,7 +44,7 @@ t.test('pairing first, so that nobody comes back; then the sessions; then the re
 t.test('two at once run one after the other', async (t) => {
   const { reset, done } = boot(t.testdir());
   await Promise.all([reset.run('local'), reset.run('button')]);
-  t.strictSame(done, [...WHOLE, 'record local', ...WHOLE, 'record button']);
+  t.strictSame(done, [...whole('local'), ...whole('button')]);
 });
 
 t.test('a start without a reset file does nothing and writes nothing', async (t) => {
@@ -66,7 +64,7 @@ t.test('the boot file resets once for each content, the empty one too; taking it
   const { bootFile } = boot(folder);
   for (const content of ['', 'once more', '']) {
     writeFileSync(bootFile, content);
-    t.strictSame(await start(), [...WHOLE, 'record boot file'], JSON.stringify(content));
+    t.strictSame(await start(), whole('boot file'), JSON.stringify(content));
     t.strictSame(await start(), []);
   }
   rmSync(bootFile);
@@ -89,7 +87,7 @@ t.test('what was acted on is on the disk before anything is reset', async (t) =>
 });
 
 for (const by of ['local', 'boot file', 'button'] as const) {
-  for (const step of ['resetPairing', 'endSessions', 'record'] as const) {
+  for (const step of ['resetPairing', 'endSessions'] as const) {
     t.test(`cut in ${step} of a reset by ${by}: the next start completes it, once`, async (t) => {
       const folder = t.testdir(by === 'boot file' ? { 'zeroforce-reset': 'now' } : {});
       let reached: () => void = () => undefined;
@@ -107,7 +105,7 @@ for (const by of ['local', 'boot file', 'button'] as const) {
 
       const second = boot(folder);
       await second.reset.atStart();
-      t.strictSame(second.done, [...WHOLE, `record ${by}`]);
+      t.strictSame(second.done, whole(by));
       t.ok(second.lines.some(({ msg }) => msg.includes('was cut short')));
       const third = boot(folder);
       await third.reset.atStart();
@@ -139,7 +137,7 @@ t.test('nor is it where the state can be read but not written, as on a disk that
 t.test('the state folder cannot be written: command and button reset all the same', async (t) => {
   const { done, reset, lines } = boot(t.testdir({ state: 'a file' }));
   await reset.run('local');
-  t.strictSame(done, [...WHOLE, 'record local']);
+  t.strictSame(done, whole('local'));
   t.ok(lines.some(({ msg }) => msg.includes('would not be completed after a power cut')));
 });
 
@@ -156,7 +154,7 @@ t.test('a damaged memory resets nothing: the boot file that is there counts as a
     t.equal(second.reset.failure(), null, 'and the memory is whole again');
     writeFileSync(second.bootFile, 'another content');
     await second.reset.atStart();
-    t.strictSame(second.done, [...WHOLE, 'record boot file']);
+    t.strictSame(second.done, whole('boot file'));
   }
 });
 
@@ -165,7 +163,7 @@ t.test('a step that fails is told, and a reset by command is not done at the nex
   const failure = new Failure('key.unwritable', 'the disk is dying');
   const failing = boot(folder, { resetPairing: () => Promise.reject(failure) });
   await t.rejects(failing.reset.run('local'), failure);
-  t.strictSame(failing.done, [], 'nothing is on record that did not happen');
+  t.strictSame(failing.done, [], 'and the sessions stay');
   const next = boot(folder);
   await next.reset.atStart();
   t.strictSame(next.done, []);
@@ -180,7 +178,7 @@ t.test('a boot file whose reset failed is tried again at the next start', async 
   t.match(failing.reset.failure(), { code: 'key.unwritable' });
   const next = boot(folder);
   await next.reset.atStart();
-  t.strictSame(next.done, [...WHOLE, 'record boot file']);
+  t.strictSame(next.done, whole('boot file'));
 });
 
 t.test('a reset file that cannot be read is reported, and the service starts', async (t) => {

@@ -22,5 +22,4 @@ export function inputEvent(
 }
 
 /** A key of the button pressed (1), repeated (2) or released (0), with the SYN_REPORT that follows. */
-export const keyEvent = (value: number, key = 0x198) =>
-  Buffer.concat([inputEvent(1, key, value), inputEvent(0, 0, 0)]);
+export const keyEvent = (value: number, key = 0x198) => Buffer.concat([inputEvent(1, key, value), inputEvent(0, 0, 0)]);
