@@ -21,7 +21,10 @@ async function button(t: Test, { path = join(t.testdir(), 'event0'), make = true
   const clock = new FakeClock();
   const { log, lines } = testLog();
   let resets = 0;
-  const resetButton = new ResetButton({ path, onHeld: () => void (resets += 1), clock, log });
+  const onHeld = () => {
+    resets += 1;
+  };
+  const resetButton = new ResetButton({ path, onHeld, clock, log });
   t.teardown(() => resetButton.stop());
   await resetButton.start();
   const count = (text: string) => lines.filter(({ msg }) => msg.includes(text)).length;
