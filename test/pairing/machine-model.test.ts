@@ -12,6 +12,8 @@ import {
 
 const TIMEOUT_MS = 600_000;
 
+const RULES = { policy: 'open', timeoutMs: TIMEOUT_MS, remember: true } as const;
+
 interface Moment {
   atMs: number;
   event: PairingEvent;
@@ -52,7 +54,7 @@ function observed(kind: Observation['kind']): PairingEvent {
 }
 
 function play(history: readonly Moment[], options: { everPaired: boolean; markerWritten: boolean }, bootMs: number) {
-  let state: PairingState = initialState({ timeoutMs: TIMEOUT_MS, ...options });
+  let state: PairingState = initialState(RULES, options);
   for (const { atMs, event } of history) state = step(state, event, bootMs + atMs).state;
   return state;
 }
@@ -152,7 +154,7 @@ t.test('a look that says nothing new, a wake and a written marker decide nothing
 t.test('with timers that follow its wakes, every opening and closing is announced once, in turn', async () => {
   fc.assert(
     fc.property(world, ({ history, ...options }) => {
-      let state = initialState({ timeoutMs: TIMEOUT_MS, ...options });
+      let state = initialState(RULES, options);
       let wakeAtMs: number | null = null;
       const announced: boolean[] = [];
       const take = (event: PairingEvent, nowMs: number) => {
@@ -161,7 +163,7 @@ t.test('with timers that follow its wakes, every opening and closing is announce
         wakeAtMs = null;
         for (const effect of effects) {
           if (effect.kind === 'wake') wakeAtMs = nowMs + effect.afterMs;
-          if (effect.kind === 'announce') announced.push(effect.open);
+          if (effect.kind === 'announce') announced.push(effect.access === 'open');
         }
         return announced.at(-1) === undefined ? !isOpen(state, nowMs) : announced.at(-1) === isOpen(state, nowMs);
       };
