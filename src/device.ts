@@ -2,17 +2,18 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import type { Config } from './config/types.ts';
 import { type ControlRoutes, ControlServer } from './control/server.ts';
+import { createButton, createPairing, createReset } from './device/pairing-parts.ts';
 import { ActivityMonitor } from './monitor/activity-monitor.ts';
 import { readFlag } from './monitor/flag-file.ts';
 import { FlagWatcher } from './monitor/flag-watcher.ts';
-import { EverPaired } from './pairing/ever-paired.ts';
+import { AuditRing } from './pairing/audit.ts';
 import { createPairingApp, type DeviceInfo } from './pairing/http.ts';
-import { KeyFile } from './pairing/key-file.ts';
-import { type Observation, Pairing, type PairingStatus } from './pairing/pairing.ts';
-import { PinFile } from './pairing/pin-file.ts';
-import { PinGuard } from './pairing/pin-guard.ts';
+import type { Observation, Pairing, PairingStatus } from './pairing/pairing.ts';
+import type { ResetButton } from './reset/button.ts';
+import type { FactoryReset, ResetSource } from './reset/factory-reset.ts';
+import type { SessionsEnd } from './reset/tunnel-sessions.ts';
 import { type Cancel, type Clock, systemClock } from './support/clock.ts';
-import { asFailure, FAILURES, type Failure, type FailureCode } from './support/failures.ts';
+import { asFailure, FAILURES, Failure, type FailureCode } from './support/failures.ts';
 import { HttpListener } from './support/http-listener.ts';
 import { Lifecycle, type StopReport } from './support/lifecycle.ts';
 import type { Log } from './support/log.ts';
@@ -81,7 +82,10 @@ export class Device {
   readonly #control: ControlServer;
   readonly #monitor: ActivityMonitor | null;
   readonly #watcher: FlagWatcher;
+  readonly #audit: AuditRing;
   readonly #pairing: Pairing;
+  readonly #reset: FactoryReset;
+  readonly #button: ResetButton | null;
   readonly #http: HttpListener;
   readonly #tunnel: TunnelAgent | null;
 
@@ -95,18 +99,10 @@ export class Device {
     this.#startedAtMs = clock.nowMs();
 
     this.#control = new ControlServer({ runDir, routes: this.#routes(), log });
-    this.#pairing = new Pairing({
-      policy: pairing.policy,
-      timeoutMs: pairing.timeoutMs,
-      remember: pairing.remember,
-      keyFile: new KeyFile({ path: pairing.authorizedKeysFile, keyOptions: pairing.keyOptions ?? '', log }),
-      everPaired: new EverPaired({ stateDir }),
-      pin: new PinGuard({ file: new PinFile({ stateDir }), clock, log }),
-      audit: { record: async () => undefined },
-      observe: () => this.#lookAgain(),
-      clock,
-      log,
-    });
+    this.#audit = new AuditRing({ stateDir, log });
+    this.#pairing = createPairing(config, { audit: this.#audit, observe: () => this.#lookAgain(), clock, log });
+    this.#reset = createReset(config, { pairing: this.#pairing, look: () => this.#lookAgain(), clock, log });
+    this.#button = createButton(config, { onHeld: () => void this.#reset.runReporting('button'), clock, log });
     this.#monitor = monitor.enabled ? createMonitor(config, { clock, log, onObservation: () => this.#look() }) : null;
     this.#watcher = new FlagWatcher({ runDir, clock, log, onChange: () => this.#look() });
     this.#http = new HttpListener({
@@ -142,7 +138,9 @@ export class Device {
       { name: 'the flag watcher', start: () => this.#watcher.start(), stop: () => this.#watcher.stop() },
       // Pairing asks for the first poll, which corrects a stale flag of a crash; the monitor goes on from there.
       { name: 'the monitor', start: () => undefined, stop: () => this.#monitor?.stop() },
+      { name: 'the factory reset', start: () => this.#reset.atStart(), stop: () => this.#reset.stop() },
       { name: 'pairing', start: () => this.#pairing.start(), stop: () => this.#pairing.stop() },
+      { name: 'the reset button', start: () => this.#button?.start(), stop: () => this.#button?.stop() },
     ];
     for (const { name, start, stop } of steps) {
       if (this.#stopping) return;
@@ -158,6 +156,11 @@ export class Device {
   stop(): Promise<StopReport> {
     this.#stopping = true;
     return this.#lifecycle.stop(STOP_EACH_MS);
+  }
+
+  /** Makes the device one that was never paired; throws as `FactoryReset.run` does. */
+  factoryReset(by: ResetSource): Promise<SessionsEnd> {
+    return this.#reset.run(by);
   }
 
   async status(): Promise<DeviceStatus> {
@@ -177,7 +180,16 @@ export class Device {
 
   /** What the command line can ask for over the control socket. */
   #routes(): ControlRoutes {
-    return { 'GET /status': () => this.status() };
+    return {
+      'GET /status': () => this.status(),
+      'GET /pairing/audit': () => this.#audit.read(),
+      'POST /pairing/open': () => this.#pairing.openLocally(),
+      'POST /pairing/reset': () => this.factoryReset('local'),
+      'POST /pairing/pin': async (body) => {
+        await this.#pairing.setPin(pinOf(body));
+        return { policy: this.#pairing.policy };
+      },
+    };
   }
 
   /** Never rejects: trouble with the socket is reported once, stands in the status, and is tried again. */
@@ -254,10 +266,14 @@ export class Device {
 
   #faults(): Failure[] {
     const observation = this.#monitor?.status().observation;
-    const monitorFailure = observation?.kind === 'fault' ? observation.failure : null;
-    return [this.#controlFailure, monitorFailure, this.#http.status().failure, ...this.#pairing.faults()].filter(
-      (failure) => failure !== null,
-    );
+    return [
+      this.#controlFailure,
+      observation?.kind === 'fault' ? observation.failure : null,
+      this.#http.status().failure,
+      ...this.#pairing.faults(),
+      this.#reset.failure(),
+      this.#button?.failure() ?? null,
+    ].filter((failure) => failure !== null);
   }
 
   #uptimeMs(): number {
@@ -295,4 +311,10 @@ function createTunnel(config: Config, parts: { clock: Clock; log: Log }): Tunnel
     random: Math.random,
     ...parts,
   });
+}
+
+function pinOf(body: unknown): string | null {
+  const pin = typeof body === 'object' && body !== null && 'pin' in body ? body.pin : undefined;
+  if (typeof pin === 'string' || pin === null) return pin;
+  throw new Failure('pairing.pin-invalid', 'the request has no PIN');
 }
