@@ -15,6 +15,8 @@ import { Failure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import { prepareRunDir } from '../support/run-dir.ts';
 
+export type { AuditRecord, SessionsEnd };
+
 // Pairing and its reset as they are configured: for the service, and for the command that works without it.
 
 export function createPairing(
