@@ -64,8 +64,6 @@ export class PinGuard {
       this.#pin = await this.#file.read();
     } catch (error) {
       this.#pin = asFailure(error, 'state.unreadable');
-      const { code, remedy, message } = this.#pin;
-      this.#log.error({ code, remedy }, `no proof of the PIN is accepted: ${message}`);
     }
   }
 

@@ -48,6 +48,9 @@ export const FAILURES = {
   'pairing.pin-challenge': 'Ask for a new challenge and prove the PIN again; a challenge is for one proof within 60 s',
   'pairing.pin-busy':
     'Wait, then try again; when strangers keep the device busy, pair without the PIN: tunnel-agent pairing open',
+  'reset.button-unavailable':
+    'Check ZEROFORCE_RESET_BUTTON and that the device tree has the button: ls -l /dev/input; cat /proc/bus/input/devices',
+  'reset.file-unreadable': 'Check that the reset file is a regular file on a partition that can be read: ls -l FILE',
   'http.port-in-use': 'Find the program that holds the port: netstat -tlnp; or choose another with ZEROFORCE_HTTP_PORT',
   'http.address-unavailable': 'Choose an address of this machine with ZEROFORCE_HTTP_HOST, or :: for all',
   'http.not-permitted': 'Use a port above 1023 with ZEROFORCE_HTTP_PORT, or run the service as root',
