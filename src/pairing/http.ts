@@ -7,15 +7,13 @@ import express, {
 } from 'express';
 import { GROUP, HASH } from '../srp/group.ts';
 import type { Clock } from '../support/clock.ts';
-import { Failure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import { Answers } from './answer.ts';
 import { isTrustedOrigin, ownAddresses } from './origin.ts';
 import type { Pairing } from './pairing.ts';
-import { CHALLENGE_EVERY_MS } from './pin-challenges.ts';
 import type { PinRequest } from './pin-guard.ts';
 import { RateLimit } from './rate-limit.ts';
-import { Refusal } from './refusal.ts';
+import { asRefusal, CLOSED, Refusal, tooMany } from './refusal.ts';
 import { readKeyField, readNothing, readPinRequest } from './request-body.ts';
 
 export interface DeviceInfo {
@@ -48,7 +46,6 @@ const PIN_CHALLENGE = '/zeroforce/pin/challenge';
 const PIN_SET_KEY = '/zeroforce/pin/setkey';
 /** Their refusals are of interest: somebody tried to pair. The rate limit bounds the number. */
 const PAIRING_PATHS: ReadonlySet<string> = new Set([SET_KEY, PIN_CHALLENGE, PIN_SET_KEY]);
-const CLOSED = 'Not in pairing mode; refusing to change authorized key';
 
 /** The HTTP routes of docs/pairing.md. The caller owns the listener, and with it the time a request may take. */
 export function createPairingApp(options: PairingAppOptions): Express {
@@ -181,39 +178,6 @@ function only(methods: string): RequestHandler {
   return (req) => {
     throw new Refusal(405, `${req.method} is not possible here; possible is ${methods}`, { Allow: methods });
   };
-}
-
-function tooMany(why: string, seconds: number): Refusal {
-  return new Refusal(429, `${why}; try again in ${seconds} s`, { 'Retry-After': String(seconds) });
-}
-
-/**
- * What a failure of `Pairing` means to the client; null for a fault of the program.
- * @param waitSeconds until a PIN of this source is checked again
- */
-function asRefusal(error: unknown, waitSeconds: number): Refusal | null {
-  if (error instanceof Refusal) return error;
-  if (!(error instanceof Failure)) return null;
-  switch (error.code) {
-    case 'key.invalid':
-      return new Refusal(400, error.message);
-    case 'pairing.closed':
-      return new Refusal(403, CLOSED);
-    case 'pairing.pin-missing':
-      return new Refusal(403, 'No PIN is set on this device; somebody there has to set one');
-    case 'pairing.pin-locked':
-      return new Refusal(
-        403,
-        'The PIN is locked after too many wrong proofs; somebody at the device has to set a new one',
-      );
-    case 'pairing.pin-wrong':
-    case 'pairing.pin-challenge':
-      return new Refusal(403, error.message);
-    case 'pairing.pin-busy':
-      return tooMany('The device checks other PINs', Math.max(waitSeconds, CHALLENGE_EVERY_MS / 1000));
-    default:
-      return new Refusal(500, 'The key could not be stored; the old one is kept, and the log of the device tells why');
-  }
 }
 
 /**

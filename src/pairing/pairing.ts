@@ -1,29 +1,24 @@
-import type { Cancel, Clock } from '../support/clock.ts';
-import { asFailure, Failure, type FailureCode } from '../support/failures.ts';
+import type { Clock } from '../support/clock.ts';
+import { asFailure, Failure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import type { AuditEntry } from './audit-entry.ts';
 import {
-  type Access,
   acceptsPin,
-  initialState,
   isOpen,
   LOCAL_OPENING_MS,
   type Observation,
-  openedForMs,
-  opensInMs,
-  type PairingEffect,
-  type PairingEvent,
   type PairingRules,
-  type PairingState,
   type Policy,
-  reason,
   refusesLocalOpening,
-  step,
 } from './machine.ts';
-import type { PinGuard, PinRequest, PinStatus } from './pin-guard.ts';
+import { MachineRunner } from './machine-runner.ts';
+import { describeMachine, type PairingStatus } from './pairing-status.ts';
+import { readPast } from './past.ts';
+import type { PinGuard, PinRequest } from './pin-guard.ts';
 import { type PublicKey, parsePublicKey } from './public-key.ts';
 
 export type { Observation, PairingRules, Policy } from './machine.ts';
+export type { PairingStatus } from './pairing-status.ts';
 
 /** Where the one key is kept; `KeyFile` of this folder. */
 export interface KeyStore {
@@ -57,75 +52,42 @@ export interface PairingOptions extends PairingRules {
   log: Log;
 }
 
-export interface PairingStatus {
-  policy: Policy;
-  /** Whether a key of anybody would be accepted now. */
-  open: boolean;
-  /** Whether a key would be accepted now together with a proof of the PIN. */
-  pinReady: boolean;
-  /** Why pairing is open or not, in words. */
-  reason: string;
-  /** Until anybody, or whoever proves the PIN, may pair: 0 when it is so, null when it will not come by itself. */
-  opensInSeconds: number | null;
-  /** The opening by somebody at the device; null when there is none. */
-  openedLocally: { secondsLeft: number } | null;
-  /** null when nobody can tell. */
-  pin: PinStatus | null;
-  tunnel: 'active' | 'none' | 'unknown';
-  /** Whether the timeout applies: a tunnel was seen, or the device was paired when the service started. */
-  everPaired: boolean;
-  /** The key in force; null when there is none, `failure` when nobody can tell. */
-  key: { type: string; fingerprint: string } | { failure: string } | null;
-}
-
-/** An observation that does not come is a fault; the monitor's own bounds are below this. */
-const OBSERVE_TIMEOUT_MS = 10_000;
 /** The source of what was done at the device. */
 const LOCAL = 'local';
 
-const ANNOUNCEMENTS: Record<Access, string> = {
-  open: 'pairing is open',
-  pin: 'pairing is open to whoever proves the PIN',
-  closed: 'pairing is closed',
-};
-
-/** Runs the pairing machine: feeds it, carries out its effects, and replaces the key when it says yes. */
+/** Replaces the key when the machine says yes, and does what somebody at the device asks for. */
 export class Pairing {
   readonly #options: PairingOptions;
+  readonly #runner: MachineRunner;
   #rules: PairingRules;
-  /** null until it has been read what was remembered. */
-  #state: PairingState | null = null;
-  #cancelWake: Cancel = () => undefined;
-  #observations = 0;
-  #stopped = false;
-  /** Writes of marker and key run one after the other: each finds what the one before it left. */
+  /** Writes of marker, key and PIN run one after the other: each finds what the one before it left. */
   #lastWrite: Promise<unknown> = Promise.resolve();
   #lastRecord: Promise<unknown> = Promise.resolve();
 
   constructor(options: PairingOptions) {
+    const { policy, timeoutMs, remember, observe, clock, log } = options;
     this.#options = options;
-    const { policy, timeoutMs, remember } = options;
     this.#rules = { policy, timeoutMs, remember };
+    this.#runner = new MachineRunner({
+      observe,
+      onRemember: () => void this.#write(() => this.#remember()),
+      clock,
+      log,
+    });
   }
 
   /** Reads what is remembered and looks at the tunnel once. Never rejects: what cannot be read counts as paired. */
   async start(): Promise<void> {
-    const { everPaired, pin } = this.#options;
-    const { remember } = this.#rules;
+    const { keyFile, everPaired, pin, log } = this.#options;
     await pin.load();
-    const marked = remember ? await this.#tryRead(() => everPaired.read(), 'state.unreadable') : 'no';
-    const past = {
-      everPaired: remember && (marked !== 'no' || (await this.#holdsKey())),
-      markerWritten: marked === 'yes',
-    };
-    this.#state = initialState(this.#rules, past);
-    await this.#look();
+    const forgotten = { everPaired: false, markerWritten: false };
+    await this.#runner.start(this.#rules, this.#rules.remember ? await readPast(keyFile, everPaired, log) : forgotten);
+    this.#logFaults();
   }
 
   /** Ends the timer and waits for a write under way. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#cancelWake();
+    this.#runner.stop();
     await this.#lastWrite;
     await this.#lastRecord;
   }
@@ -133,13 +95,13 @@ export class Pairing {
   /** Applies rules that were changed while the service runs; what was seen is kept. */
   configure(rules: PairingRules): void {
     this.#rules = rules;
-    this.#dispatch({ kind: 'configured', rules });
+    this.#runner.dispatch({ kind: 'configured', rules });
+    this.#logFaults();
   }
 
   /** Takes what the watcher saw; of no effect before `start` and after `stop`. */
   observed(observation: Observation): void {
-    this.#observations += 1;
-    this.#dispatch({ kind: 'observed', observation });
+    this.#runner.observed(observation);
   }
 
   get policy(): Policy {
@@ -148,13 +110,14 @@ export class Pairing {
 
   /** Whether a key of anybody would be accepted at this moment. */
   isOpen(): boolean {
-    return this.#state !== null && !this.#stopped && isOpen(this.#state, this.#options.clock.nowMs());
+    const { state } = this.#runner;
+    return state !== null && isOpen(state, this.#options.clock.nowMs());
   }
 
   /** Why a proof of the PIN would not be accepted at this moment; null when it would. */
   refusesPin(): Failure | null {
-    const state = this.#state;
-    if (state === null || this.#stopped || !acceptsPin(state, this.#options.clock.nowMs())) return closed();
+    const { state } = this.#runner;
+    if (state === null || !acceptsPin(state, this.#options.clock.nowMs())) return closed();
     return this.#options.pin.failure();
   }
 
@@ -214,15 +177,16 @@ export class Pairing {
    */
   openLocally(): Promise<{ seconds: number }> {
     return this.#write(async () => {
-      await this.#look();
-      const refusal = this.#state === null || this.#stopped ? 'unknown' : refusesLocalOpening(this.#state);
+      await this.#runner.look();
+      const { state } = this.#runner;
+      const refusal = state === null ? 'unknown' : refusesLocalOpening(state);
       if (refusal === 'tunnel') {
         throw new Failure('pairing.tunnel-stands', 'pairing was not opened: a paired tunnel stands');
       }
       if (refusal === 'unknown') {
         throw new Failure('pairing.tunnel-unknown', 'pairing was not opened: it is not known whether a tunnel stands');
       }
-      this.#dispatch({ kind: 'opened' });
+      this.#runner.dispatch({ kind: 'opened' });
       this.#record({ what: 'opened', source: LOCAL });
       return { seconds: LOCAL_OPENING_MS / 1000 };
     });
@@ -250,44 +214,34 @@ export class Pairing {
    * and while the marker is there pairing still opens after the timeout; the marker goes last, as it alone keeps
    * strangers waiting. A tunnel of the removed key that still stands keeps pairing closed, but does not count as paired.
    *
-   * @param source who asked for it, for the record
+   * Who asked for it puts it on record.
+   *
    * @throws Failure `key.unwritable` or `state.unwritable`; to be tried again then
    */
-  reset(source = LOCAL): Promise<void> {
-    const { keyFile, everPaired, pin, log } = this.#options;
+  reset(): Promise<void> {
+    const { keyFile, everPaired, pin } = this.#options;
     return this.#write(async () => {
       await keyFile.remove();
       await pin.forgive();
       await everPaired.forget();
-      log.warn({ source }, 'pairing was reset: there is no key any more');
-      this.#record({ what: 'reset', source });
-      this.#dispatch({ kind: 'reset' });
-      if (this.#state !== null && !this.#stopped) await this.#look();
+      this.#runner.dispatch({ kind: 'reset' });
+      if (this.#runner.state !== null) await this.#runner.look();
     });
   }
 
   /** What keeps whoever knows the PIN from pairing, where the policy asks for it. */
   faults(): Failure[] {
-    const failure = this.#state !== null && this.#rules.policy === 'pin' ? this.#options.pin.failure() : null;
+    const failure = this.#runner.state?.rules.policy === 'pin' ? this.#options.pin.failure() : null;
     return failure === null ? [] : [failure];
   }
 
   async status(): Promise<PairingStatus> {
-    const nowMs = this.#options.clock.nowMs();
-    const state = this.#state;
-    const waitMs = state === null ? null : opensInMs(state, nowMs);
-    const openedMs = state === null ? null : openedForMs(state, nowMs);
-    const observed = state?.observed ?? 'fault';
+    const { clock, pin } = this.#options;
     return {
       policy: this.#rules.policy,
-      open: this.isOpen(),
+      ...describeMachine(this.#runner.state, clock.nowMs()),
       pinReady: this.refusesPin() === null,
-      reason: state === null ? 'the service is starting' : reason(state, nowMs),
-      opensInSeconds: waitMs === null ? null : Math.ceil(waitMs / 1000),
-      openedLocally: openedMs === null ? null : { secondsLeft: Math.ceil(openedMs / 1000) },
-      pin: this.#options.pin.status(),
-      tunnel: observed === 'fault' ? 'unknown' : observed,
-      everPaired: state?.everSeen ?? false,
+      pin: pin.status(),
       key: await this.#describeKey(),
     };
   }
@@ -295,15 +249,15 @@ export class Pairing {
   /** @param require throws unless the key may be set now: what was found a moment ago may not be so any more */
   async #replaceKey(key: PublicKey, source: string, require: () => void): Promise<void> {
     const { everPaired, keyFile } = this.#options;
-    await this.#look();
+    await this.#runner.look();
     require();
     if (this.#rules.remember) {
       await everPaired.remember();
-      this.#dispatch({ kind: 'remembered' });
+      this.#runner.dispatch({ kind: 'remembered' });
       require(); // a tunnel may have come while the marker was being written
     }
     await keyFile.replace(key);
-    this.#dispatch({ kind: 'key-set' });
+    this.#runner.dispatch({ kind: 'key-set' });
     this.#record({ what: 'key-set', fingerprint: key.fingerprint, source });
   }
 
@@ -358,84 +312,25 @@ export class Pairing {
       });
   }
 
-  /**
-   * One observation on request, bounded in time. Dropped when the watcher reported something meanwhile, perhaps because
-   * of this very look: that is as new, and the watcher, which may tell only changes, would not say it again. A fault is
-   * never dropped: who asked for a look must not go on without one.
-   */
-  async #look(): Promise<void> {
-    const { observe, clock, log } = this.#options;
-    const before = this.#observations;
-    let observation: Observation = { kind: 'fault' };
-    let cancel: Cancel = () => undefined;
-    const deadline = new Promise<Observation>((_resolve, reject) => {
-      cancel = clock.after(OBSERVE_TIMEOUT_MS, () => reject(new Error(`no answer within ${OBSERVE_TIMEOUT_MS} ms`)));
-    });
-    try {
-      observation = await Promise.race([observe(), deadline]);
-    } catch (error) {
-      log.error({ err: error }, 'the tunnel could not be looked at; pairing does not open');
-    } finally {
-      cancel();
-    }
-    if (observation.kind === 'fault' || this.#observations === before) this.observed(observation);
-  }
-
-  #dispatch(event: PairingEvent): void {
-    if (this.#state === null || this.#stopped) return;
-    const { state, effects } = step(this.#state, event, this.#options.clock.nowMs());
-    this.#state = state;
-    this.#cancelWake();
-    for (const effect of effects) this.#execute(effect, state);
-  }
-
-  #execute(effect: PairingEffect, state: PairingState): void {
-    const { clock, log } = this.#options;
-    switch (effect.kind) {
-      case 'remember':
-        void this.#write(() => this.#remember());
-        break;
-      case 'wake':
-        this.#cancelWake = clock.after(effect.afterMs, () => this.#dispatch({ kind: 'woken' }));
-        break;
-      case 'announce':
-        log.info({ reason: reason(state, clock.nowMs()) }, ANNOUNCEMENTS[effect.access]);
-        break;
-    }
-  }
-
   async #remember(): Promise<void> {
-    if (this.#state?.marker !== 'owed') return; // a reset came first
+    if (!this.#runner.owesMarker) return; // a reset came first
     try {
       await this.#options.everPaired.remember();
-      this.#dispatch({ kind: 'remembered' });
+      this.#runner.dispatch({ kind: 'remembered' });
     } catch (error) {
       const { code, message, remedy } = asFailure(error, 'state.unwritable');
       this.#options.log.error({ code, remedy }, `a restart would forget that this device is paired: ${message}`);
     }
   }
 
+  #logFaults(): void {
+    for (const { code, remedy, message } of this.faults()) this.#options.log.error({ code, remedy }, message);
+  }
+
   #write<T>(task: () => Promise<T>): Promise<T> {
     const write = this.#lastWrite.then(task);
     this.#lastWrite = write.catch(() => undefined);
     return write;
-  }
-
-  async #holdsKey(): Promise<boolean> {
-    const { keyFile } = this.#options;
-    return (await this.#tryRead(async () => (await keyFile.current()) !== null, 'key.unreadable')) !== 'no';
-  }
-
-  /** Where nobody can tell whether the device was paired, it counts as paired: a stranger waits for the timeout. */
-  async #tryRead(wasPaired: () => Promise<boolean>, code: FailureCode): Promise<'yes' | 'no' | 'unknown'> {
-    try {
-      return (await wasPaired()) ? 'yes' : 'no';
-    } catch (error) {
-      const failure = asFailure(error, code);
-      const facts = { code: failure.code, remedy: failure.remedy };
-      this.#options.log.error(facts, `the device counts as paired: ${failure.message}`);
-      return 'unknown';
-    }
   }
 
   async #describeKey(): Promise<PairingStatus['key']> {

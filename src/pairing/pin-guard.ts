@@ -64,17 +64,13 @@ export class PinGuard {
       this.#pin = await this.#file.read();
     } catch (error) {
       this.#pin = asFailure(error, 'state.unreadable');
-      const { code, remedy, message } = this.#pin;
-      this.#log.error({ code, remedy }, `no proof of the PIN is accepted: ${message}`);
     }
   }
 
   /** Why no proof is accepted now, whatever the policy says; null when one is. */
   failure(): Failure | null {
-    if (this.#pin instanceof Failure) return this.#pin;
-    if (!this.#pin) return new Failure('pairing.pin-missing', 'no PIN is set on this device');
-    if (this.#pin.failures < FAILURES_MAX) return null;
-    return new Failure('pairing.pin-locked', `the PIN is locked after ${FAILURES_MAX} wrong proofs`);
+    const pin = this.#usable();
+    return pin instanceof Failure ? pin : null;
   }
 
   /** null when nobody can tell. */
@@ -166,9 +162,16 @@ export class PinGuard {
   }
 
   #require(): StoredPin {
-    const failure = this.failure();
-    if (failure !== null || !this.#pin || this.#pin instanceof Failure) throw failure;
-    return this.#pin;
+    const pin = this.#usable();
+    if (pin instanceof Failure) throw pin;
+    return pin;
+  }
+
+  #usable(): StoredPin | Failure {
+    if (this.#pin instanceof Failure) return this.#pin;
+    if (!this.#pin) return new Failure('pairing.pin-missing', 'no PIN is set on this device');
+    if (this.#pin.failures < FAILURES_MAX) return this.#pin;
+    return new Failure('pairing.pin-locked', `the PIN is locked after ${FAILURES_MAX} wrong proofs`);
   }
 
   #forgetClients(): void {
