@@ -13,14 +13,15 @@ const MAY_IMPORT: Record<string, string[]> = {
   openssh: [],
   monitor: [],
   pairing: ['srp'],
+  reset: [],
   page: [],
   control: [],
   tunnel: ['protocol', 'openssh'],
   meeting: [],
   'pair-client': ['discovery', 'openssh', 'srp'],
-  device: ['config', 'control', 'discovery', 'meeting', 'monitor', 'page', 'pairing', 'tunnel'],
   reload: ['config'],
   cli: ['config', 'control', 'monitor', 'device', 'pair-client', 'reload'],
+  device: ['config', 'control', 'discovery', 'meeting', 'monitor', 'page', 'pairing', 'reset', 'tunnel'],
 };
 
 /** Files that decide and do nothing: no net, no files, no timers, no wall clock, no randomness. */
