@@ -101,7 +101,13 @@ export class Device {
     this.#control = new ControlServer({ runDir, routes: this.#routes(), log });
     this.#audit = new AuditRing({ stateDir, log });
     this.#pairing = createPairing(config, { audit: this.#audit, observe: () => this.#lookAgain(), clock, log });
-    this.#reset = createReset(config, { pairing: this.#pairing, look: () => this.#lookAgain(), clock, log });
+    this.#reset = createReset(config, {
+      pairing: this.#pairing,
+      audit: this.#audit,
+      look: () => this.#lookAgain(),
+      clock,
+      log,
+    });
     this.#button = createButton(config, { onHeld: () => void this.#reset.runReporting('button'), clock, log });
     this.#monitor = monitor.enabled ? createMonitor(config, { clock, log, onObservation: () => this.#look() }) : null;
     this.#watcher = new FlagWatcher({ runDir, clock, log, onChange: () => this.#look() });

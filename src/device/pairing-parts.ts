@@ -38,12 +38,14 @@ export function createPairing(
 /** @param look after the tunnels were ended: what is known of them is not so any more */
 export function createReset(
   { pairing: { resetFile }, stateDir, tunnel }: Config,
-  { pairing, look, clock, log }: { pairing: Pairing; look: () => Promise<unknown>; clock: Clock; log: Log },
+  parts: { pairing: Pairing; audit: AuditRing; look: () => Promise<unknown>; clock: Clock; log: Log },
 ): FactoryReset {
+  const { pairing, audit, look, clock, log } = parts;
   return new FactoryReset({
     bootFile: resetFile,
     journal: new ResetJournal(stateDir),
-    resetPairing: (source) => pairing.reset(source),
+    resetPairing: () => pairing.reset(),
+    record: (source) => audit.record({ what: 'reset', source }),
     endSessions: async () => {
       const sessions = await endTunnelSessions(tunnel.port, clock);
       await look();
@@ -77,10 +79,9 @@ export async function resetWithoutService(config: Config, log: Log): Promise<Ses
   try {
     const clock = systemClock;
     const observe = async (): Promise<Observation> => ({ kind: 'fault' }); // nobody asks
-    const pairing = createPairing(config, { audit: new AuditRing({ stateDir, log }), observe, clock, log });
-    const sessions = await createReset(config, { pairing, look: observe, clock, log }).run('local');
-    await pairing.stop(); // waits for the record
-    return sessions;
+    const audit = new AuditRing({ stateDir, log });
+    const pairing = createPairing(config, { audit, observe, clock, log });
+    return await createReset(config, { pairing, audit, look: observe, clock, log }).run('local');
   } finally {
     await lock.stop();
   }
