@@ -44,10 +44,15 @@ export function createReset(
   parts: { pairing: Pairing; look: () => Promise<unknown>; tunnelPort: () => number; clock: Clock; log: Log },
 ): FactoryReset {
   const { pairing, look, tunnelPort, clock, log } = parts;
+  { pairing: { resetFile }, stateDir, tunnel }: Config,
+  parts: { pairing: Pairing; audit: AuditRing; look: () => Promise<unknown>; clock: Clock; log: Log },
+): FactoryReset {
+  const { pairing, audit, look, clock, log } = parts;
   return new FactoryReset({
     bootFile: resetFile,
     journal: new ResetJournal(stateDir),
-    resetPairing: (source) => pairing.reset(source),
+    resetPairing: () => pairing.reset(),
+    record: (source) => audit.record({ what: 'reset', source }),
     endSessions: async () => {
       const sessions = await endTunnelSessions(tunnelPort(), clock);
       await look();
@@ -85,6 +90,9 @@ export async function resetWithoutService(config: Config, log: Log): Promise<Ses
     const sessions = await createReset(config, { pairing, look: observe, tunnelPort: () => config.tunnel.port, clock, log }).run('local');
     await pairing.stop(); // waits for the record
     return sessions;
+    const audit = new AuditRing({ stateDir, log });
+    const pairing = createPairing(config, { audit, observe, clock, log });
+    return await createReset(config, { pairing, audit, look: observe, clock, log }).run('local');
   } finally {
     await lock.stop();
   }

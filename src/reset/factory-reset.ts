@@ -10,11 +10,10 @@ export interface FactoryResetOptions {
   /** The file on the boot partition that asks for a reset. */
   bootFile: string;
   journal: Pick<ResetJournal, 'read' | 'write'>;
-  /**
-   * Removes the key, the marker and the failures of the PIN, and puts it on record; a tunnel that stands is of the old
-   * key from then on.
-   */
-  resetPairing: (source: ResetSource) => Promise<void>;
+  /** Removes the key, the marker and the failures of the PIN; a tunnel that stands is of the old key from then on. */
+  resetPairing: () => Promise<void>;
+  /** Puts the reset on record. */
+  record: (source: ResetSource) => Promise<void>;
   /** Ends the tunnels of the old key, which cannot come back without it; then pairing opens. */
   endSessions: () => Promise<SessionsEnd>;
   log: Log;
@@ -90,11 +89,12 @@ export class FactoryReset {
   }
 
   async #reset(by: ResetSource, before: ResetMemory, bootFile = before.bootFile): Promise<SessionsEnd> {
-    const { journal, resetPairing, endSessions, log } = this.#options;
+    const { journal, resetPairing, record, endSessions, log } = this.#options;
     const remembered = await this.#begin({ bootFile, underWay: by });
     let sessions: SessionsEnd;
     try {
-      await resetPairing(by);
+      await resetPairing();
+      await record(by);
       sessions = await endSessions();
     } catch (error) {
       if (remembered) await journal.write(before).catch(() => undefined); // else the next start would do it unasked

@@ -9,7 +9,7 @@ import { testLog } from '../support/test-log.ts';
 /** A power cut: nothing after it happens. */
 const NEVER = new Promise<never>(() => undefined);
 
-/** A reset on real files whose two steps only take notes. A new one on the same folder is the next start. */
+/** A reset on real files whose steps only take notes. A new one on the same folder is the next start. */
 function boot(folder: string, steps: Partial<FactoryResetOptions> = {}) {
   const stateDir = join(folder, 'state');
   const bootFile = join(folder, 'zeroforce-reset');
@@ -18,7 +18,8 @@ function boot(folder: string, steps: Partial<FactoryResetOptions> = {}) {
   const reset = new FactoryReset({
     bootFile,
     journal: new ResetJournal(stateDir),
-    resetPairing: async (source) => void done.push(`pairing by ${source}`),
+    resetPairing: async () => void done.push('pairing'),
+    record: async (source) => void done.push(`record ${source}`),
     endSessions: async () => {
       done.push('sessions');
       return { ended: 2, left: [] };
@@ -29,9 +30,9 @@ function boot(folder: string, steps: Partial<FactoryResetOptions> = {}) {
   return { reset, done, lines, stateDir, bootFile, journal: join(stateDir, 'reset.json') };
 }
 
-const whole = (source: ResetSource) => [`pairing by ${source}`, 'sessions'];
+const whole = (source: ResetSource) => ['pairing', `record ${source}`, 'sessions'];
 
-t.test('pairing first, so that nobody comes back; then the sessions', async (t) => {
+t.test('pairing first, so that nobody comes back; then the record and the sessions', async (t) => {
   const { reset, done, journal, lines } = boot(t.testdir());
   t.strictSame(await reset.run('local'), { ended: 2, left: [] });
   t.strictSame(done, whole('local'));
