@@ -47,7 +47,7 @@ export class LinkAnnouncer {
   #identity: Identity | null = null;
   #records: DnsRecord[] = [];
   #state: 'claiming' | 'probing' | 'announced' | 'failed' = 'claiming';
-  #failure: Failure | null = null;
+  readonly #failures: { open: Failure | null; send: Failure | null } = { open: null, send: null };
   #sockets: MdnsSocket[] = [];
   /** Aborted when another claim follows, or the end. */
   #claim = new AbortController();
@@ -68,7 +68,10 @@ export class LinkAnnouncer {
   }
 
   status(): { state: 'claiming' | 'announced' | 'failed'; failure: Failure | null } {
-    return { state: this.#state === 'probing' ? 'claiming' : this.#state, failure: this.#failure };
+    return {
+      state: this.#state === 'probing' ? 'claiming' : this.#state,
+      failure: this.#failures.open ?? this.#failures.send,
+    };
   }
 
   /**
@@ -137,7 +140,7 @@ export class LinkAnnouncer {
       }
       if (signal.aborted) return;
       this.#state = 'announced';
-      if (this.#failure?.code === 'mdns.send') this.#failure = null;
+      this.#failures.send = null;
       this.#pauseMs = FIRST_PAUSE_MS;
       await this.#tell();
       await pause(clock, FIRST_PAUSE_MS, signal);
@@ -179,8 +182,9 @@ export class LinkAnnouncer {
     const opened = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     this.#sockets = [...this.#sockets, ...opened];
     const failed = results.find((result) => result.status === 'rejected');
-    this.#report(failed === undefined ? null : asFailure(failed.reason, 'mdns.socket'));
-    if (this.#sockets.length === 0 && failed !== undefined) throw failed.reason;
+    const failure = failed === undefined ? null : asFailure(failed.reason, 'mdns.socket');
+    this.#report('open', failure);
+    if (this.#sockets.length === 0 && failure !== null) throw failure;
     return opened.length > 0;
   }
 
@@ -191,17 +195,17 @@ export class LinkAnnouncer {
   }
 
   async #fail(error: unknown): Promise<void> {
-    this.#report(asFailure(error, 'mdns.send'));
+    if (error !== this.#failures.open) this.#report('send', asFailure(error, 'mdns.send'));
     this.#state = 'failed';
     await this.#close();
   }
 
   /** In the log once, not at each try. */
-  #report(failure: Failure | null): void {
-    if (failure !== null && failure.code !== this.#failure?.code) {
+  #report(at: 'open' | 'send', failure: Failure | null): void {
+    if (failure !== null && this.#failures[at] === null) {
       this.#options.log.warn({ code: failure.code, remedy: failure.remedy }, failure.message);
     }
-    this.#failure = failure;
+    this.#failures[at] = failure;
   }
 
   #hearResponse(packet: Packet): void {
