@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import type { Config } from './config/types.ts';
 import { type ControlRoutes, ControlServer } from './control/server.ts';
+import { MeetingClient, type MeetingStatus } from './meeting/client.ts';
 import { ActivityMonitor } from './monitor/activity-monitor.ts';
 import { readFlag } from './monitor/flag-file.ts';
 import { FlagWatcher } from './monitor/flag-watcher.ts';
@@ -53,6 +54,8 @@ export interface DeviceStatus {
   http: { host: string; port: number } | null;
   /** null where the service runs pairing alone. */
   tunnel: TunnelStatus | null;
+  /** null without an address of the Meeting API, or without an identity. */
+  meetingApi: MeetingStatus | null;
   /** What does not work now and is tried again; the tunnel's own failures stand in `tunnel`. */
   faults: { code: string; sentence: string; remedy: string }[];
   /** What the configuration had to say at the start: that the last good one runs, for example. */
@@ -82,6 +85,7 @@ export class Device {
   readonly #pairing: Pairing;
   readonly #http: HttpListener;
   readonly #tunnel: TunnelAgent | null;
+  readonly #meeting: MeetingClient | null;
 
   constructor({ config, notices = [], version, log, clock = systemClock }: DeviceOptions) {
     const { runDir, stateDir, pairing, monitor } = config;
@@ -120,6 +124,7 @@ export class Device {
       log,
     });
     this.#tunnel = createTunnel(config, { clock, log });
+    this.#meeting = createMeeting(config, { clock, log });
   }
 
   /**
@@ -133,6 +138,7 @@ export class Device {
     const steps: { name: string; start: () => unknown; stop: () => unknown }[] = [
       { name: 'the control socket', start: () => this.#healLater(), stop: () => this.#stopControl() },
       { name: 'the tunnel', start: () => this.#tunnel?.start(), stop: () => this.#tunnel?.stop() },
+      { name: 'the Meeting client', start: () => this.#meeting?.start(), stop: () => this.#meeting?.stop() },
       { name: 'the HTTP listener', start: () => this.#http.start(), stop: () => this.#http.stop() },
       { name: 'the flag watcher', start: () => this.#watcher.start(), stop: () => this.#watcher.stop() },
       // Pairing asks for the first poll, which corrects a stale flag of a crash; the monitor goes on from there.
@@ -165,6 +171,7 @@ export class Device {
       monitor: this.#monitorStatus(),
       http: this.#http.status().address,
       tunnel: this.#tunnel?.status() ?? null,
+      meetingApi: this.#meeting?.status() ?? null,
       faults: this.#faults().map(({ code, message, remedy }) => ({ code, sentence: message, remedy })),
       notices: this.#notices.map(({ code, sentence }) => ({ code, sentence, remedy: FAILURES[code] })),
     };
@@ -250,7 +257,10 @@ export class Device {
   #faults(): Failure[] {
     const observation = this.#monitor?.status().observation;
     const monitorFailure = observation?.kind === 'fault' ? observation.failure : null;
-    return [this.#controlFailure, monitorFailure, this.#http.status().failure].filter((failure) => failure !== null);
+    const meetingFailures = this.#meeting?.failures() ?? [];
+    return [this.#controlFailure, monitorFailure, this.#http.status().failure, ...meetingFailures].filter(
+      (failure) => failure !== null,
+    );
   }
 
   #uptimeMs(): number {
@@ -285,6 +295,20 @@ function createTunnel(config: Config, parts: { clock: Clock; log: Log }): Tunnel
     tunnelSource: TUNNEL_SOURCE,
     reconnect,
     handshakeTimeoutMs,
+    random: Math.random,
+    ...parts,
+  });
+}
+
+function createMeeting(config: Config, parts: { clock: Clock; log: Log }): MeetingClient | null {
+  const { meetingApi, meeting, pairing } = config;
+  if (meetingApi === null) return null;
+  const { token, maintenanceKeysFiles: files, ...settings } = meetingApi;
+  return new MeetingClient({
+    ...settings,
+    token: token.reveal(),
+    proxy: meeting?.proxy ?? null,
+    maintenance: files.length === 0 ? null : { files, pairingFile: pairing.authorizedKeysFile },
     random: Math.random,
     ...parts,
   });

@@ -32,6 +32,7 @@ const paired: DeviceStatus = {
     nextAttemptInMs: null,
     lastFailure: null,
   },
+  meetingApi: null,
   faults: [],
   notices: [],
 };
