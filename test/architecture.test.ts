@@ -28,6 +28,7 @@ const PURE = [
   /^config\/(?!load|files|deployed|token-file|ca-file)/,
   /^monitor\/netstat\.ts$/,
   /^pairing\/machine\.ts$/,
+  /^meeting\/(?:answers|authorized-keys|schedule|ssh-key|words)\.ts$/,
 ];
 const PURE_BUILTINS = new Set(['node:buffer', 'node:util']);
 const IMPURE_WORDS = /\b(Date\.now|new Date|setTimeout|setInterval|setImmediate|Math\.random|performance\.|process\.)/;

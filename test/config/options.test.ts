@@ -260,7 +260,7 @@ const CASES: Record<OptionKey, Case> = {
     text: ['http://10.0.0.1:8080', 'https://meeting.example.org/base/', 'http://[fe80::1]:80'].map(
       (address): [string, unknown] => [address, address],
     ),
-    badText: ['meeting.example.org', 'ftp://x', 'http://', 'http://u:p@x', 'http://x?y', 'http://x#y', 'http://x/a b'],
+    badText: ['meeting.example.org', 'ftp://x', 'http://', 'http://u:p@x', 'http://x?y', 'http://x#y', 'http://x/a b', 'http://x:99999', 'http://[::1', 'http://[x]'],
     badFile: [1, ...never],
   },
   'meeting.api.ca': path,
