@@ -76,14 +76,26 @@ t.test('a device: the services in each of their shapes', async (t) => {
   const services = (value: unknown) => readDevice(text({ authorized: 1, services: value })).services;
   t.strictSame(services(['ssh', 'HTTP']), { ssh: true, http: true });
   t.strictSame(services({ ssh: true, vnc: false, scp: 1, http: 0 }), { ssh: true, vnc: false, scp: true, http: false });
-  t.strictSame(
-    services([{ name: 'ssh', enabled: true }, { type: 'vnc', enabled: 0 }, { type: 'relay' }]),
-    { ssh: true, vnc: false, relay: true },
-  );
+  t.strictSame(services([{ name: 'ssh', enabled: true }, { type: 'vnc', enabled: 0 }, { type: 'relay' }]), {
+    ssh: true,
+    vnc: false,
+    relay: true,
+  });
   t.strictSame(services([]), {});
   t.equal(services(null), null);
   const many = Array.from({ length: 65 }, (_, index) => `s${index}`);
-  for (const bad of ['ssh', 5, [''], [5], [null], [['ssh']], [{ enabled: true }], { ssh: 'yes' }, { 'a b': true }, many]) {
+  for (const bad of [
+    'ssh',
+    5,
+    [''],
+    [5],
+    [null],
+    [['ssh']],
+    [{ enabled: true }],
+    { ssh: 'yes' },
+    { 'a b': true },
+    many,
+  ]) {
     t.throws(() => services(bad), FAULT, text(bad));
   }
   t.throws(() => readDevice('{"authorized":1,"services":{"__proto__":true}}'), FAULT);
@@ -128,7 +140,9 @@ t.test('a key line has a type that its bytes name too, and fields to its end', a
 
 t.test('host keys: lines, comments, types that nobody knows', async (t) => {
   const [one, two] = [wordsOf(freshKeyLine()), wordsOf(freshRsaKeyLine())];
-  const lines = readHostKeys(`# by ssh-keyscan\n\nhost,[Host]:2222 ${one} root@x\r\n|1|a=|b=\t${two}\nhost ssh-dss AAAA\n`);
+  const lines = readHostKeys(
+    `# by ssh-keyscan\n\nhost,[Host]:2222 ${one} root@x\r\n|1|a=|b=\t${two}\nhost ssh-dss AAAA\n`,
+  );
   t.strictSame(
     lines.map(({ names, key }) => [names.join(), `${key.type} ${key.base64}`]),
     [
@@ -187,21 +201,27 @@ t.test('when to call again', async (t) => {
   const range = (outcome: 'failed' | 'refused', count: number, usualMs: number) =>
     [low, high].map((random) => Math.round(nextDelayMs(outcome, count, usualMs, random) / 1000));
   t.equal(nextDelayMs('done', 1, 60_000, high), 60_000);
-  t.strictSame([1, 2, 3, 4, 5, 6, 60].map((count) => range('failed', count, 60_000)), [
-    [5, 10],
-    [10, 20],
-    [20, 40],
-    [40, 80],
-    [60, 120],
-    [60, 120],
-    [60, 120],
-  ]);
-  t.strictSame([1, 2, 3, 60].map((count) => range('refused', count, 60_000)), [
-    [120, 240],
-    [240, 480],
-    [300, 600],
-    [300, 600],
-  ]);
+  t.strictSame(
+    [1, 2, 3, 4, 5, 6, 60].map((count) => range('failed', count, 60_000)),
+    [
+      [5, 10],
+      [10, 20],
+      [20, 40],
+      [40, 80],
+      [60, 120],
+      [60, 120],
+      [60, 120],
+    ],
+  );
+  t.strictSame(
+    [1, 2, 3, 60].map((count) => range('refused', count, 60_000)),
+    [
+      [120, 240],
+      [240, 480],
+      [300, 600],
+      [300, 600],
+    ],
+  );
   t.strictSame(range('failed', 60, 600_000), [300, 600], 'what is seldom stays seldom');
   t.strictSame(range('failed', 1, 1000), [1, 1], 'a quick heartbeat has a quick retry');
 });
@@ -217,4 +237,3 @@ t.test('the address and the MAC that a heartbeat tells', async (t) => {
   t.strictSame(lanOf('10.8.0.2', tun), { ip_lan: '10.8.0.2' });
   for (const none of ['127.0.0.1', '192.0.2.1', null]) t.strictSame(lanOf(none, interfaces), {});
 });
-

@@ -19,11 +19,11 @@ import { readServerKey } from '../../src/meeting/answers.ts';
 import { withKey } from '../../src/meeting/authorized-keys.ts';
 import { editFile } from '../../src/meeting/edit-file.ts';
 import { keepKnownHosts, keepMaintenanceKey, readOwnKey } from '../../src/meeting/kept-files.ts';
+import { temporaryFolder } from '../device/support.ts';
 import { run } from '../support/processes.ts';
 import { freshKeyLine, freshRsaKeyLine } from '../support/public-keys.ts';
 import { requires } from '../support/requires.ts';
 import { makeKey, sshOptions, startSshd } from '../support/sshd.ts';
-import { temporaryFolder } from '../device/support.ts';
 
 const MARK = 'zeroforce-meeting@meeting.example';
 const two = (line: string) => line.split(' ').slice(0, 2).join(' ');
@@ -147,7 +147,10 @@ t.test('a folder that another user made a link of is refused', requires('root'),
   await chown(home, 4321, 4321);
   symlinkSync(target, join(home, '.ssh'));
   await lchown(join(home, '.ssh'), 4321, 4321);
-  await t.rejects(editFile(join(home, '.ssh', 'x'), () => 'x', { newMode: 0o600 }), { message: /link that another/ });
+  await t.rejects(
+    editFile(join(home, '.ssh', 'x'), () => 'x', { newMode: 0o600 }),
+    { message: /link that another/ },
+  );
   t.strictSame(readdirSync(target), []);
   symlinkSync(target, join(root, 'ours'));
   t.equal(await editFile(join(root, 'ours', 'x'), () => 'x', { newMode: 0o600 }), true, 'one of root is followed');
@@ -198,23 +201,33 @@ t.test('our own key: the line is published, a private key or anything else never
   await t.rejects(readOwnKey(folder), { code: 'meeting.public-key-file' });
 });
 
-t.test('a real sshd lets the server in with the key that was added, and the user as before', requires('sshd', 'ssh'), async (t) => {
-  const root = temporaryFolder(t);
-  const [server, user] = [await makeKey(join(root, 'server'), 'meeting'), await makeKey(join(root, 'user'), 'user')];
-  const keys = join(root, '.ssh', 'authorized_keys');
-  mkdirSync(join(root, '.ssh'), { mode: 0o700 });
-  writeFileSync(keys, user.publicKey); // without the end of the line
-  const sshd = await startSshd(join(root, 'sshd'), `AuthorizedKeysFile ${keys}\nPermitRootLogin prohibit-password`);
-  t.teardown(() => sshd.stop());
-  const known = join(root, 'known_hosts');
-  writeFileSync(known, `${sshd.knownHosts}\n`);
-  const login = (identity: string) =>
-    run('ssh', [...sshOptions(identity, known), '-p', String(sshd.port), `${userInfo().username}@127.0.0.1`, 'echo in']);
-  t.not((await login(server.path)).code, 0);
-  await keepMaintenanceKey(keys, '/nowhere', readServerKey(server.publicKey), 'meeting.example');
-  t.match(await login(server.path), { code: 0, stdout: 'in\n' });
-  t.match(await login(user.path), { code: 0, stdout: 'in\n' });
-  await keepMaintenanceKey(keys, '/nowhere', readServerKey(A), 'meeting.example');
-  t.not((await login(server.path)).code, 0, 'the old key of a server that has a new one');
-  t.match(await login(user.path), { code: 0, stdout: 'in\n' });
-});
+t.test(
+  'a real sshd lets the server in with the key that was added, and the user as before',
+  requires('sshd', 'ssh'),
+  async (t) => {
+    const root = temporaryFolder(t);
+    const [server, user] = [await makeKey(join(root, 'server'), 'meeting'), await makeKey(join(root, 'user'), 'user')];
+    const keys = join(root, '.ssh', 'authorized_keys');
+    mkdirSync(join(root, '.ssh'), { mode: 0o700 });
+    writeFileSync(keys, user.publicKey); // without the end of the line
+    const sshd = await startSshd(join(root, 'sshd'), `AuthorizedKeysFile ${keys}\nPermitRootLogin prohibit-password`);
+    t.teardown(() => sshd.stop());
+    const known = join(root, 'known_hosts');
+    writeFileSync(known, `${sshd.knownHosts}\n`);
+    const login = (identity: string) =>
+      run('ssh', [
+        ...sshOptions(identity, known),
+        '-p',
+        String(sshd.port),
+        `${userInfo().username}@127.0.0.1`,
+        'echo in',
+      ]);
+    t.not((await login(server.path)).code, 0);
+    await keepMaintenanceKey(keys, '/nowhere', readServerKey(server.publicKey), 'meeting.example');
+    t.match(await login(server.path), { code: 0, stdout: 'in\n' });
+    t.match(await login(user.path), { code: 0, stdout: 'in\n' });
+    await keepMaintenanceKey(keys, '/nowhere', readServerKey(A), 'meeting.example');
+    t.not((await login(server.path)).code, 0, 'the old key of a server that has a new one');
+    t.match(await login(user.path), { code: 0, stdout: 'in\n' });
+  },
+);

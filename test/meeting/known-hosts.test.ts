@@ -21,7 +21,14 @@ t.test('only what the server says about its own machines is taken', async (t) =>
   const namesOf = (answer: string) => about(answer).map(({ names }) => names.join());
   t.strictSame(namesOf(`Meeting.Example,203.0.113.7 ${K1}`), ['meeting.example']);
   t.strictSame(namesOf(`[proxy.example]:2222,proxy.example ${K1}`), ['[proxy.example]:2222,proxy.example']);
-  for (const foreign of ['github.com', '*', '*.example', '!meeting.example', 'meeting.example.evil', 'xmeeting.example']) {
+  for (const foreign of [
+    'github.com',
+    '*',
+    '*.example',
+    '!meeting.example',
+    'meeting.example.evil',
+    'xmeeting.example',
+  ]) {
     t.strictSame(namesOf(`${foreign} ${K1}`), [], foreign);
   }
   t.strictSame(namesOf(`meeting.example,meeting.example ${K1}`), ['meeting.example']);
@@ -91,24 +98,28 @@ t.test('a new line comes to the end, also behind a last line without its end', a
   }
 });
 
-t.test('ssh-keygen finds the new keys and no old ones, in plain and in hashed files', requires('ssh-keygen'), async (t) => {
-  for (const hashed of [false, true]) {
-    const file = join(t.testdir(), 'known_hosts');
-    const before = [`github.com ${OTHER}`, `meeting.example,gitlab.com ${K1}`, `[proxy.example]:2222 ${K1}`];
-    writeFileSync(file, `${before.join('\n')}\n`);
-    if (hashed) execFileSync('ssh-keygen', ['-H', '-f', file], { stdio: 'ignore' });
-    const text = readFileSync(file, 'latin1');
-    if (hashed) t.notMatch(text, /example|github/);
-    const answer = `meeting.example ${K2}\n[proxy.example]:2222,proxy.example ${K3}`;
-    writeFileSync(file, update(text, answer) ?? 'unchanged');
-    t.equal(update(readFileSync(file, 'latin1'), answer), null, 'a second time changes nothing');
-    t.strictSame(found(t, file, 'meeting.example'), [K2]);
-    t.strictSame(found(t, file, '[proxy.example]:2222'), [K3]);
-    t.strictSame(found(t, file, 'proxy.example'), [K3]);
-    t.strictSame(found(t, file, 'gitlab.com'), [K1]);
-    t.strictSame(found(t, file, 'github.com'), [OTHER]);
-  }
-});
+t.test(
+  'ssh-keygen finds the new keys and no old ones, in plain and in hashed files',
+  requires('ssh-keygen'),
+  async (t) => {
+    for (const hashed of [false, true]) {
+      const file = join(t.testdir(), 'known_hosts');
+      const before = [`github.com ${OTHER}`, `meeting.example,gitlab.com ${K1}`, `[proxy.example]:2222 ${K1}`];
+      writeFileSync(file, `${before.join('\n')}\n`);
+      if (hashed) execFileSync('ssh-keygen', ['-H', '-f', file], { stdio: 'ignore' });
+      const text = readFileSync(file, 'latin1');
+      if (hashed) t.notMatch(text, /example|github/);
+      const answer = `meeting.example ${K2}\n[proxy.example]:2222,proxy.example ${K3}`;
+      writeFileSync(file, update(text, answer) ?? 'unchanged');
+      t.equal(update(readFileSync(file, 'latin1'), answer), null, 'a second time changes nothing');
+      t.strictSame(found(t, file, 'meeting.example'), [K2]);
+      t.strictSame(found(t, file, '[proxy.example]:2222'), [K3]);
+      t.strictSame(found(t, file, 'proxy.example'), [K3]);
+      t.strictSame(found(t, file, 'gitlab.com'), [K1]);
+      t.strictSame(found(t, file, 'github.com'), [OTHER]);
+    }
+  },
+);
 
 t.test('an answer with hashed names is understood for our own', requires('ssh-keygen'), async (t) => {
   const file = join(t.testdir(), 'answer');

@@ -69,7 +69,8 @@ export async function startMeetingServer(
       one.resolve(seen);
     }
   };
-  const listener = (request: IncomingMessage, response: ServerResponse) => void handle(request, response).catch(() => {});
+  const listener = (request: IncomingMessage, response: ServerResponse) =>
+    void handle(request, response).catch(() => {});
   const server = tls ? createTlsServer(tls, listener) : createServer(listener);
   server.listen(options.port ?? 0, '127.0.0.1');
   await once(server, 'listening');
