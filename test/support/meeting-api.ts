@@ -62,8 +62,7 @@ export async function startMeetingServer(
     api.seen.push(seen);
     const call = `${seen.method} ${seen.path}`;
     const answer = api.answers.get(call) ?? api.answers.get('*');
-    if (answer !== undefined) answer(response, seen);
-    else usual(api, seen, response);
+    (answer ?? usual(api, seen))(response, seen);
     for (const one of waiting.filter((each) => each.call === call)) {
       waiting.splice(waiting.indexOf(one), 1);
       one.resolve(seen);
@@ -119,14 +118,14 @@ export function text(status: number, body: string, type = 'text/plain'): Answer 
   };
 }
 
-function usual(api: MeetingServer, seen: Seen, response: ServerResponse): void {
+function usual(api: MeetingServer, seen: Seen): Answer {
   const { state } = api;
   const complain = (what: string) => void api.complaints.push(`${seen.method} ${seen.path}: ${what}`);
   const fields = bodyOf(seen, complain);
   if (seen.path.includes(API_TOKEN) || seen.path.includes('?')) complain('a token or a query in the URL');
-  if (seen.headers['x-token-code'] !== state.token) return json(401, { error: 'Invalid token' })(response, seen);
+  if (seen.headers['x-token-code'] !== state.token) return json(401, { error: 'Invalid token' });
   if (seen.path.startsWith('/api/devices/') && (!state.provisioned || !seen.path.startsWith(BASE))) {
-    return json(404, { error: 'Device not found' })(response, seen);
+    return json(404, { error: 'Device not found' });
   }
   const calls: Record<string, () => Answer> = {
     [ONLINE]: () => {
@@ -148,7 +147,7 @@ function usual(api: MeetingServer, seen: Seen, response: ServerResponse): void {
   };
   const call = calls[`${seen.method} ${seen.path}`];
   if (call === undefined) complain('no such call');
-  (call?.() ?? json(404, { error: 'Not found' }))(response, seen);
+  return call?.() ?? json(404, { error: 'Not found' });
 }
 
 function bodyOf({ method, headers, body }: Seen, complain: (what: string) => void): Record<string, unknown> | null {
