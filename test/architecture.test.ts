@@ -31,6 +31,7 @@ const PURE = [
   /^monitor\/netstat\.ts$/,
   /^pairing\/machine\.ts$/,
   /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,
+  /^meeting\/(?:answers|authorized-keys|schedule|ssh-key|words)\.ts$/,
 ];
 const PURE_BUILTINS = new Set(['node:buffer', 'node:util']);
 const IMPURE_WORDS = /\b(Date\.now|new Date|setTimeout|setInterval|setImmediate|Math\.random|performance\.|process\.)/;

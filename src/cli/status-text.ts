@@ -18,6 +18,7 @@ export function statusText(status: DeviceStatus, style: Style = PLAIN): string {
     lines.push(line('', `last failure ${duration(last.agoMs / 1000)} ago: ${style.bad(last.sentence)}`));
     lines.push(line('', `${last.code}: ${last.remedy}`));
   }
+  if (status.meetingApi !== null) lines.push(line('meeting', meeting(status.meetingApi)));
   for (const { code, sentence, remedy } of faults) {
     lines.push(line('fault', style.bad(sentence)), line('', `${code}: ${remedy}`));
   }
@@ -80,6 +81,29 @@ function tunnel(state: DeviceStatus['tunnel'], style: Style): string {
     case 'stopped':
       return 'stopped';
   }
+}
+
+/** What fails stands among the faults, with what to do. */
+function meeting(api: NonNullable<DeviceStatus['meetingApi']>): string {
+  const { state, url, nextHeartbeatInMs, lastHeartbeat, authorized, services, availability } = api;
+  const next = `next heartbeat in ${duration((nextHeartbeatInMs ?? 0) / 1000)}`;
+  const last = lastHeartbeat === null ? 'none answered yet' : `last ${duration(lastHeartbeat.agoMs / 1000)} ago`;
+  const enabled = services && Object.keys(services).filter((name) => services[name]);
+  const parts = [
+    `${state} at ${url}`,
+    ...(state === 'stopped' || state === 'starting' ? [] : [last, next]),
+    ...(authorized === null ? [] : [authorized ? 'authorized' : 'not authorized']),
+    ...(availability === null ? [] : [`listed as ${availability}`]),
+    ...(enabled === null ? [] : [`services there: ${enabled.join(', ') || 'none'}`]),
+    ...upkeep('SSH key', api.sshKeyPublished, 'published'),
+    ...upkeep('known_hosts', api.knownHosts, 'up to date'),
+    ...upkeep('maintenance key', api.maintenanceKey, 'in place'),
+  ];
+  return parts.join('; ');
+}
+
+function upkeep(name: string, state: 'pending' | 'done' | 'failed' | null, done: string): string[] {
+  return state === null ? [] : [`${name} ${state === 'done' ? done : state}`];
 }
 
 const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host);

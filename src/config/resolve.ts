@@ -164,7 +164,10 @@ function hostKeyNeed(values: Values): OptionKey[] {
 
 /** What is odd about a configuration without faults. */
 export function noticesOf(config: Config): Notice[] {
-  const { meeting, ssh, transport } = config;
+  return [...tunnelNotices(config), ...apiNotices(config)];
+}
+
+function tunnelNotices({ meeting, ssh, transport }: Config): Notice[] {
   if (transport === 'none') return [];
   if (meeting === null && ssh === null) {
     const what = transport === 'ssh' ? 'identity for the SSH gateway' : 'Meeting identity';
@@ -179,6 +182,25 @@ export function noticesOf(config: Config): Notice[] {
 
 /** The configuration in the units of the service. Only for values without faults. */
 export function toConfig(values: Values): Config {
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/;
+
+function apiNotices({ meetingApi }: Config): Notice[] {
+  if (meetingApi === null) return [];
+  const { url, knownHostsFile, maintenanceKeysFiles } = meetingApi;
+  const { protocol, hostname } = new URL(url);
+  if (protocol === 'https:' || LOOPBACK.test(hostname)) return [];
+  const forged = [
+    ...(knownHostsFile === null ? [] : ['forge the host keys that ssh will trust']),
+    ...(maintenanceKeysFiles.length === 0 ? [] : ['have a key of their own let in as a maintenance user']),
+  ];
+  const dangers = ['read the token', ...forged].join(', and ');
+  const sentence = `The Meeting API is spoken to without TLS (${url}): whoever is on the way can ${dangers}`;
+  return [{ code: 'meeting.api-plain', sentence }];
+}
+
+/** The configuration in the units of the service. Only for a layer without faults. */
+export function toConfig(layer: Layer): Config {
+  const values = valuesOf(layer);
   return {
     runDir: values.runDir,
     stateDir: values.stateDir,

@@ -95,6 +95,26 @@ export const FAILURES = {
   'target.refused': 'Nothing listens on that local port: start the service, or correct ZEROFORCE_SERVICES',
   'target.timeout': 'The local service does not accept connections: check it and the local firewall',
   'target.stalled': 'The local service took no data for a while and its connection was closed: check that service',
+  'meeting.api-unreachable': 'Check MEETING_API_URL, the DNS server and the network: nslookup HOST; ping HOST',
+  'meeting.api-timeout': 'The Meeting API accepts connections or lets them hang, and does not answer: check the server',
+  'meeting.api-tls': 'Check MEETING_API_CA, the host name in the certificate, and the clock of this device: date',
+  'meeting.api-tls-not-spoken':
+    'The Meeting API speaks plain HTTP on this port: set http:// in MEETING_API_URL, or its TLS port',
+  'meeting.api-tls-required': 'The Meeting API speaks TLS on this port: set https:// in MEETING_API_URL',
+  'meeting.api-plain': 'Use an https address in MEETING_API_URL where the server has one',
+  'meeting.api-answer':
+    'Check that MEETING_API_URL is the base address of the API; when it is, note the sentence and ask its operator',
+  'meeting.token-refused':
+    'Compare the token (MEETING_TOKEN or MEETING_TOKEN_FILE) with that of the Meeting server, then restart the service',
+  'meeting.not-provisioned':
+    'Add the device to the Meeting server under its MEETING_DEVICE_KEY; the agent asks again every few minutes',
+  'meeting.not-authorized': 'Authorize the device at the Meeting server; until then it offers no tunnels to the device',
+  'meeting.public-key-file': 'Give MEETING_PUBLIC_KEY_FILE the .pub file of an SSH key, readable for the service',
+  'meeting.key-refused': 'Compare the key in MEETING_PUBLIC_KEY_FILE with what the Meeting server accepts',
+  'meeting.known-hosts-file':
+    'Check MEETING_KNOWN_HOSTS_FILE and its folder: no links, writable by its owner only, free space: ls -ld DIR; ls -l FILE',
+  'meeting.maintenance-file':
+    'Check MEETING_MAINTENANCE_KEYS_FILES: not the file of the paired key, no links, folders writable by their owner only, free space',
   'internal.unexpected': 'This is a fault of the program: report it with the log lines around it',
 } as const satisfies Record<string, string>;
 

@@ -1,12 +1,12 @@
 import { type Clock, pause } from '../support/clock.ts';
 import { asFailure, Failure, type FailureCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
+import { Repeats } from '../support/repeats.ts';
 import { BufferPool } from './buffer-pool.ts';
 import type { ProxyAddress } from './dialer.ts';
 import type { Identity } from './handshake.ts';
 import { LocalForward } from './local-forward.ts';
 import { type Ending, FRESH, HELD_MS, nextAttempt, type ReconnectLimits } from './reconnect.ts';
-import { Repeats } from './repeats.ts';
 import { runSession, type SessionEnd, type SessionOptions, type UpSession } from './session.ts';
 
 export interface TunnelOptions {

@@ -44,6 +44,7 @@ const paired: DeviceStatus = {
     nextAttemptInMs: null,
     lastFailure: null,
   },
+  meetingApi: null,
   faults: [],
   notices: [],
 };
@@ -170,6 +171,52 @@ t.test('a failure of the tunnel comes with its name, its age and what to do', as
     ].join('\n'),
   );
 });
+
+const online: NonNullable<DeviceStatus['meetingApi']> = {
+  url: 'https://meeting.example',
+  state: 'online',
+  nextHeartbeatInMs: 18_000,
+  lastHeartbeat: { agoMs: 42_000, ipAddress: '203.0.113.7', lastSeen: null },
+  authorized: true,
+  services: { ssh: true, vnc: false },
+  availability: 'available',
+  sshKeyPublished: 'done',
+  knownHosts: 'failed',
+  maintenanceKey: null,
+  lastFailure: null,
+};
+const silent = { ...online, lastHeartbeat: null, authorized: null, services: null, availability: null };
+for (const [what, meetingApi, line] of [
+  [
+    'answers',
+    online,
+    '  meeting  online at https://meeting.example; last 42 s ago; next heartbeat in 18 s; authorized; listed as available; services there: ssh; SSH key published; known_hosts failed',
+  ],
+  [
+    'never answered',
+    { ...silent, state: 'failing', sshKeyPublished: null, knownHosts: 'pending' },
+    '  meeting  failing at https://meeting.example; none answered yet; next heartbeat in 18 s; known_hosts pending',
+  ],
+  [
+    'has not been asked yet',
+    { ...silent, state: 'starting', sshKeyPublished: null, knownHosts: null },
+    '  meeting  starting at https://meeting.example',
+  ],
+  [
+    'does not authorize the device',
+    { ...online, authorized: false, services: {}, availability: null, sshKeyPublished: null, knownHosts: null },
+    '  meeting  online at https://meeting.example; last 42 s ago; next heartbeat in 18 s; not authorized; services there: none',
+  ],
+] as [string, DeviceStatus['meetingApi'], string][]) {
+  t.test(`shows a Meeting API that ${what}`, async (t) => {
+    t.ok(
+      textOf(() => ({ meetingApi }))
+        .split('\n')
+        .includes(line),
+      textOf(() => ({ meetingApi })),
+    );
+  });
+}
 
 t.test('every fault comes with its name and what to do', async (t) => {
   const faults = [
