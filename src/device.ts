@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 import type { Config } from './config/types.ts';
 import { type ControlRoutes, ControlServer } from './control/server.ts';
 import { ActivityMonitor } from './monitor/activity-monitor.ts';
@@ -16,6 +17,9 @@ import { Lifecycle, type StopReport } from './support/lifecycle.ts';
 import type { Log } from './support/log.ts';
 import { prepareRunDir } from './support/run-dir.ts';
 import { TunnelAgent, type TunnelStatus } from './tunnel/agent.ts';
+import { meetingTransport } from './tunnel/meeting-transport.ts';
+import { sshTransport } from './tunnel/ssh-transport.ts';
+import type { Transport } from './tunnel/transport.ts';
 
 /** Streams are dialled from here, so that sshd and our own routes can tell what came through the tunnel (wire 1.6). */
 const TUNNEL_SOURCE = '127.0.0.77';
@@ -119,7 +123,7 @@ export class Device {
       clock,
       log,
     });
-    this.#tunnel = createTunnel(config, { clock, log });
+    this.#tunnel = createTunnel(config, { clock, log, pairingPorts: () => this.#pairingPorts() });
   }
 
   /**
@@ -253,6 +257,11 @@ export class Device {
     return [this.#controlFailure, monitorFailure, this.#http.status().failure].filter((failure) => failure !== null);
   }
 
+  /** Where the pairing routes listen, or will as soon as they can. */
+  #pairingPorts(): number[] {
+    return [this.#config.http.port, this.#http.status().address?.port].filter((port) => port !== undefined);
+  }
+
   #uptimeMs(): number {
     return this.#clock.nowMs() - this.#startedAtMs;
   }
@@ -274,18 +283,45 @@ export function createMonitor(
   });
 }
 
-function createTunnel(config: Config, parts: { clock: Clock; log: Log }): TunnelAgent | null {
-  const { meeting, services, reconnect, handshakeTimeoutMs } = config;
+type TunnelParts = { clock: Clock; log: Log; pairingPorts: () => number[] };
+
+function createTunnel(config: Config, parts: TunnelParts): TunnelAgent | null {
+  const { clock, log } = parts;
+  const transport = createMeetingTransport(config, clock) ?? createSshTransport(config, parts);
+  if (transport === null) return null;
+  return new TunnelAgent({ transport, reconnect: config.reconnect, random: Math.random, clock, log });
+}
+
+function createMeetingTransport(config: Config, clock: Clock): Transport | null {
+  const { meeting, services, handshakeTimeoutMs } = config;
   if (meeting === null) return null;
   const { host, port, tls, ca, pin } = meeting.proxy;
-  return new TunnelAgent({
+  return meetingTransport({
     proxy: { host, port, tls: tls ? { ...(ca !== null && { ca }), ...(pin !== null && { pin }) } : null },
     identity: { deviceKey: meeting.deviceKey, token: meeting.token.reveal() },
     services,
     tunnelSource: TUNNEL_SOURCE,
-    reconnect,
     handshakeTimeoutMs,
-    random: Math.random,
+    clock,
+  });
+}
+
+function createSshTransport(
+  { ssh, runDir, stateDir, handshakeTimeoutMs }: Config,
+  parts: TunnelParts,
+): Transport | null {
+  if (ssh === null) return null;
+  const { host, port, token, hostKey, forwards, program } = ssh;
+  // One file a gateway: another one has another key.
+  const knownHostsFile = join(stateDir, `ssh-host-key-${host.toLowerCase()}-${port}`);
+  return sshTransport({
+    program,
+    gateway: { host, port },
+    token: token.reveal(),
+    hostKeys: hostKey === null ? { kind: 'first-use', knownHostsFile } : { kind: 'pinned', key: hostKey },
+    forwards,
+    folder: join(runDir, 'ssh'),
+    connectTimeoutMs: handshakeTimeoutMs,
     ...parts,
   });
 }

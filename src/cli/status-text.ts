@@ -10,6 +10,7 @@ export function statusText(status: DeviceStatus): string {
     line('monitor', monitor(status.monitor)),
     line('http', status.http === null ? 'not listening' : `${bracketed(status.http.host)}:${status.http.port}`),
     line('tunnel', tunnel(status.tunnel)),
+    ...(status.tunnel?.forwards ?? []).map((forward) => line('', forwarded(forward))),
   ];
   const last = status.tunnel?.lastFailure;
   if (last) {
@@ -53,7 +54,7 @@ function monitor(state: DeviceStatus['monitor']): string {
 }
 
 function tunnel(state: DeviceStatus['tunnel']): string {
-  if (state === null) return 'none: without a Meeting identity the service runs pairing alone';
+  if (state === null) return 'none: without a complete identity the service runs pairing alone';
   const proxy = `${bracketed(state.proxy.host)}:${state.proxy.port}${state.proxy.tls ? ' over TLS' : ''}`;
   const since = duration(state.inStateMs / 1000);
   switch (state.state) {
@@ -67,6 +68,9 @@ function tunnel(state: DeviceStatus['tunnel']): string {
       return 'stopped';
   }
 }
+
+const forwarded = ({ name, localPort, remotePort }: { name: string; localPort: number; remotePort: number }) =>
+  `${name}: port ${remotePort} of the gateway leads to port ${localPort} of this device`;
 
 const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host);
 

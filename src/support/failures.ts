@@ -14,7 +14,7 @@ export const FAILURES = {
   'config.ca-unreadable':
     'Give MEETING_PROXY_CA a PEM file with the certificate of the authority, readable for the service',
   'identity.missing':
-    'Set MEETING_DEVICE_KEY, MEETING_TOKEN or MEETING_TOKEN_FILE, and MEETING_PROXY_HOST if the device is to have a tunnel',
+    'If the device is to have a tunnel, set MEETING_DEVICE_KEY, MEETING_TOKEN or MEETING_TOKEN_FILE, and MEETING_PROXY_HOST; or ZEROFORCE_TRANSPORT=ssh and what docs/ssh-transport.md lists',
   'state.unreadable': 'Check that the state folder is a folder, and readable by the service: ls -ld DIR; ls -l DIR',
   'identity.token-file': 'Put the token into that file again, readable for the service, then restart the service',
   'state.unwritable': 'Check that the state folder exists, is writable and has free space: df -h; ls -ld DIR',
@@ -79,16 +79,18 @@ export const FAILURES = {
   'ssh.target-failed':
     'Nothing answers at the far end of that forward: start the service there, or correct the forward',
   'ssh.pairing-forwarded': 'Remove the port of the pairing routes from ZEROFORCE_SSH_FORWARDS',
-  'session.closed': 'The proxy ended the session; the agent reconnects by itself',
-  'session.reset': 'The connection broke; the agent reconnects by itself',
+  'session.closed':
+    'The other end closed the session; it is set up again by itself. When it repeats, read the sentence and the log there',
+  'session.reset': 'The connection broke; it is set up again by itself',
   'session.peer-dead':
-    'The proxy stopped answering; the agent reconnects by itself. When it repeats, check the network',
+    'The other end stopped answering; it is tried again by itself. When it repeats, check the network',
   'session.protocol-error': 'The proxy broke the protocol: note the sentence and report it to its operator',
   'session.going-away': 'The proxy is being restarted; the agent comes back when it was told to',
   'stream.limit':
     'Close connections through the tunnel that are no longer needed; when it repeats, look who opens them',
   'stream.reset': 'One connection through the tunnel was cut, the others go on; when it repeats, report the sentence',
-  'identity.duplicate': 'Another device uses the same device key: give each device its own (was a card cloned?)',
+  'identity.duplicate':
+    'Another device uses the same device key or token: give each device its own (was a card cloned?)',
   'target.not-allowed': 'Add the port to ZEROFORCE_SERVICES when it is meant to be reachable',
   'target.refused': 'Nothing listens on that local port: start the service, or correct ZEROFORCE_SERVICES',
   'target.timeout': 'The local service does not accept connections: check it and the local firewall',

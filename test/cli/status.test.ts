@@ -65,11 +65,13 @@ t.test('status --json has its documented shape', requires('ssh-keygen'), async (
     monitor: { kind: 'none', connections: 0, sinceConnectedSeconds: Number },
     http: { host: '127.0.0.1', port: Number(service.settings.ZEROFORCE_HTTP_PORT) },
     tunnel: {
+      transport: 'meeting',
       state: 'up',
       inStateMs: Number,
       proxy: { host: '127.0.0.1', port: proxy.port, tls: false },
       protocol: 'v1',
       peerDeviceKey: service.settings.MEETING_DEVICE_KEY,
+      forwards: [],
       streams: 0,
       attempts: 1,
       sessions: 1,
@@ -82,7 +84,8 @@ t.test('status --json has its documented shape', requires('ssh-keygen'), async (
   const parts = [status, status.pairing, status.pairing.key, status.monitor, status.http, status.tunnel];
   const fields = parts.flatMap((part) => Object.keys(part ?? {}));
   const ofWhatFailed = ['failure', 'code', 'sentence', 'remedy'];
-  t.strictSame(documentedFields(), [...new Set([...fields, ...ofWhatFailed])].sort());
+  const ofForwards = ['name', 'localPort', 'remotePort'];
+  t.strictSame(documentedFields(), [...new Set([...fields, ...ofWhatFailed, ...ofForwards])].sort());
   t.equal(statSync(socketOf(service)).mode & 0o777, 0o600);
 });
 
