@@ -17,7 +17,7 @@ export const FAILURES = {
   'config.ca-unreadable':
     'Give MEETING_PROXY_CA a PEM file with the certificate of the authority, readable for the service',
   'identity.missing':
-    'Set MEETING_DEVICE_KEY, MEETING_TOKEN or MEETING_TOKEN_FILE, and MEETING_PROXY_HOST if the device is to have a tunnel',
+    'If the device is to have a tunnel, set MEETING_DEVICE_KEY, MEETING_TOKEN or MEETING_TOKEN_FILE, and MEETING_PROXY_HOST; or ZEROFORCE_TRANSPORT=ssh and what docs/ssh-transport.md lists',
   'state.unreadable': 'Check that the state folder is a folder, and readable by the service: ls -ld DIR; ls -l DIR',
   'identity.token-file': 'Put the token into that file again, readable for the service, then restart the service',
   'state.unwritable': 'Check that the state folder exists, is writable and has free space: df -h; ls -ld DIR',
@@ -81,16 +81,44 @@ export const FAILURES = {
   'proxy.handshake-silent': 'The proxy accepts connections but does not answer: check the port, then the proxy itself',
   'proxy.handshake-refused': 'Check MEETING_DEVICE_KEY and the token, and that the device is authorised at the proxy',
   'proxy.not-protocol': 'Something else answers on this port: check MEETING_PROXY_HOST and MEETING_PROXY_PORT',
-  'session.closed': 'The proxy ended the session; the agent reconnects by itself',
-  'session.reset': 'The connection broke; the agent reconnects by itself',
+  'ssh.missing': 'Install the OpenSSH client, or name its program with ZEROFORCE_SSH_PROGRAM',
+  'ssh.failed': 'Read the sentence; then try the connection by hand: ssh -v -p PORT USER@HOST',
+  'ssh.folder-unusable':
+    'Check that the folder can be made there, belongs to the service and has free space: ls -ld DIR',
+  'ssh.unusable-value': 'Correct the value that the sentence names',
+  'ssh.dns': 'Check the name of the SSH server (ZEROFORCE_SSH_HOST) and the DNS server: nslookup HOST',
+  'ssh.refused': 'Check address and port of the SSH server (ZEROFORCE_SSH_HOST, ZEROFORCE_SSH_PORT), and that it runs',
+  'ssh.unreachable': 'Check the network: default route, cable or Wi-Fi, and firewall of the site',
+  'ssh.timeout': 'Check that the site lets outgoing connections to the port of the SSH server pass',
+  'ssh.silent': 'The server accepts connections and does not answer: check the port, then the server itself',
+  'ssh.not-ssh': 'Something else answers on this port: check address and port of the SSH server',
+  'ssh.no-common': 'Update the older of the two, or allow a newer algorithm in the configuration of the server',
+  'ssh.closed': 'Read the log of the SSH server; it may limit connections, or refuse this address',
+  'ssh.auth-refused':
+    'Check the token (ZEROFORCE_SSH_TOKEN or ZEROFORCE_SSH_TOKEN_FILE) or the key, and that the server knows it',
+  'ssh.identity-unusable': 'Check the private key: a file of mode 0600 without passphrase: ls -l FILE',
+  'ssh.host-key-changed':
+    'Ask the operator which key the server has. If it was changed on purpose, set the new one (ZEROFORCE_SSH_HOST_KEY) or remove the stored one; if not, somebody else answers',
+  'ssh.host-key-unreadable':
+    'Restore the file; or remove it, when the key of the next connection may be trusted as the first was',
+  'ssh.forward-refused':
+    'The server must allow as many forwards as are asked for: compare ZEROFORCE_SSH_FORWARDS with the services of this device there',
+  'ssh.local-port': 'Find the program that holds the port: netstat -tlnp; or choose another port for the forward',
+  'ssh.target-failed':
+    'Nothing answers at the far end of that forward: start the service there, or correct the forward',
+  'ssh.pairing-forwarded': 'Remove the port of the pairing routes from ZEROFORCE_SSH_FORWARDS',
+  'session.closed':
+    'The other end closed the session; it is set up again by itself. When it repeats, read the sentence and the log there',
+  'session.reset': 'The connection broke; it is set up again by itself',
   'session.peer-dead':
-    'The proxy stopped answering; the agent reconnects by itself. When it repeats, check the network',
+    'The other end stopped answering; it is tried again by itself. When it repeats, check the network',
   'session.protocol-error': 'The proxy broke the protocol: note the sentence and report it to its operator',
   'session.going-away': 'The proxy is being restarted; the agent comes back when it was told to',
   'stream.limit':
     'Close connections through the tunnel that are no longer needed; when it repeats, look who opens them',
   'stream.reset': 'One connection through the tunnel was cut, the others go on; when it repeats, report the sentence',
-  'identity.duplicate': 'Another device uses the same device key: give each device its own (was a card cloned?)',
+  'identity.duplicate':
+    'Another device uses the same device key or token: give each device its own (was a card cloned?)',
   'target.not-allowed': 'Add the port to ZEROFORCE_SERVICES when it is meant to be reachable',
   'target.refused': 'Nothing listens on that local port: start the service, or correct ZEROFORCE_SERVICES',
   'target.timeout': 'The local service does not accept connections: check it and the local firewall',

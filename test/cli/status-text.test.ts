@@ -33,11 +33,13 @@ const paired: DeviceStatus = {
     failure: null,
   },
   tunnel: {
+    transport: 'meeting',
     state: 'up',
     inStateMs: 312_000,
     proxy: { host: 'proxy.example', port: 9001, tls: true },
     protocol: 'v1',
     peerDeviceKey: null,
+    forwards: [],
     streams: 2,
     attempts: 1,
     sessions: 1,
@@ -59,6 +61,18 @@ const mdns =
   (change: Partial<NonNullable<DeviceStatus['mdns']>>): Part =>
   ({ mdns }) => ({ mdns: mdns && { ...mdns, ...change } });
 const textOf = (part: Part) => statusText({ ...paired, ...part(paired) });
+
+t.test('an SSH gateway and where it listens', async (t) => {
+  const forwards = [
+    { name: 'ssh', localPort: 22, remotePort: 40000 },
+    { name: 'http', localPort: 80, remotePort: 40001 },
+  ];
+  const proxy = { host: '2001:db8::1', port: 2222, tls: false };
+  const text = textOf(tunnel({ transport: 'ssh', protocol: 'ssh', proxy, forwards, streams: 1 }));
+  t.match(text, '  tunnel   up for 5 min 12 s to [2001:db8::1]:2222 (ssh), 1 stream open\n');
+  t.match(text, '           ssh: port 40000 of the gateway leads to port 22 of this device\n');
+  t.match(text, '           http: port 40001 of the gateway leads to port 80 of this device\n');
+});
 
 t.test('a paired device with its tunnel up, as a whole', async (t) => {
   t.equal(
@@ -130,7 +144,7 @@ for (const [what, part, line] of [
   [
     'pairing alone',
     () => ({ tunnel: null }),
-    '  tunnel   none: without a Meeting identity the service runs pairing alone',
+    '  tunnel   none: without a complete identity the service runs pairing alone',
   ],
   [
     'a proxy with an IPv6 address',

@@ -69,11 +69,13 @@ t.test('status --json has its documented shape', requires('ssh-keygen'), async (
     http: { host: '127.0.0.1', port: Number(service.settings.ZEROFORCE_HTTP_PORT) },
     mdns: null,
     tunnel: {
+      transport: 'meeting',
       state: 'up',
       inStateMs: Number,
       proxy: { host: '127.0.0.1', port: proxy.port, tls: false },
       protocol: 'v1',
       peerDeviceKey: service.settings.MEETING_DEVICE_KEY,
+      forwards: [],
       streams: 0,
       attempts: 1,
       sessions: 1,
@@ -91,6 +93,8 @@ t.test('status --json has its documented shape', requires('ssh-keygen'), async (
   // This service is not announced; test/discovery/ sees one that is.
   const ofMdns = ['name', 'renamed', 'interfaces', 'addresses', 'state', 'failure'];
   t.strictSame(documentedFields(), [...new Set([...fields, ...ofMdns, ...ofWhatFailed])].sort());
+  const ofForwards = ['name', 'localPort', 'remotePort'];
+  t.strictSame(documentedFields(), [...new Set([...fields, ...ofWhatFailed, ...ofForwards])].sort());
   t.equal(statSync(socketOf(service)).mode & 0o777, 0o600);
 });
 
