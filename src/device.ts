@@ -36,6 +36,7 @@ import { prepareRunDir } from './support/run-dir.ts';
 import { Slot } from './support/slot.ts';
 import type { TunnelAgent } from './tunnel/agent.ts';
 
+export { createMonitor } from './device/parts.ts';
 export type { DeviceStatus } from './device/status.ts';
 
 /** Every part stops in milliseconds; one that does not is passed over and reported. */
@@ -112,6 +113,7 @@ export class Device {
     this.#pairing = createPairing(config, { audit: this.#audit, observe: () => this.#lookAgain(), ...parts });
     this.#reset = createReset(config, {
       pairing: this.#pairing,
+      audit: this.#audit,
       look: () => this.#lookAgain(),
       tunnelPort: () => this.#config.tunnel.port,
       ...parts,

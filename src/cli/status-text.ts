@@ -12,7 +12,6 @@ export function statusText(status: DeviceStatus, style: Style = PLAIN): string {
     line('http', status.http === null ? 'not listening' : `${bracketed(status.http.host)}:${status.http.port}`),
     line('mdns', mdns(status.mdns)),
     line('tunnel', tunnel(status.tunnel, style)),
-    line('tunnel', tunnel(status.tunnel)),
     ...(status.tunnel?.forwards ?? []).map((forward) => line('', forwarded(forward))),
   ];
   const last = status.tunnel?.lastFailure;
@@ -70,8 +69,6 @@ function mdns(state: DeviceStatus['mdns']): string {
 }
 
 function tunnel(state: DeviceStatus['tunnel'], style: Style): string {
-  if (state === null) return 'none: without a Meeting identity the service runs pairing alone';
-function tunnel(state: DeviceStatus['tunnel']): string {
   if (state === null) return 'none: without a complete identity the service runs pairing alone';
   const proxy = `${bracketed(state.proxy.host)}:${state.proxy.port}${state.proxy.tls ? ' over TLS' : ''}`;
   const since = duration(state.inStateMs / 1000);
@@ -109,6 +106,7 @@ function meeting(api: NonNullable<DeviceStatus['meetingApi']>): string {
 function upkeep(name: string, state: 'pending' | 'done' | 'failed' | null, done: string): string[] {
   return state === null ? [] : [`${name} ${state === 'done' ? done : state}`];
 }
+
 const forwarded = ({ name, localPort, remotePort }: { name: string; localPort: number; remotePort: number }) =>
   `${name}: port ${remotePort} of the gateway leads to port ${localPort} of this device`;
 

@@ -180,8 +180,6 @@ function tunnelNotices({ meeting, ssh, transport }: Config): Notice[] {
   return [{ code: 'proxy.tls-off', sentence }];
 }
 
-/** The configuration in the units of the service. Only for values without faults. */
-export function toConfig(values: Values): Config {
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/;
 
 function apiNotices({ meetingApi }: Config): Notice[] {
@@ -198,9 +196,8 @@ function apiNotices({ meetingApi }: Config): Notice[] {
   return [{ code: 'meeting.api-plain', sentence }];
 }
 
-/** The configuration in the units of the service. Only for a layer without faults. */
-export function toConfig(layer: Layer): Config {
-  const values = valuesOf(layer);
+/** The configuration in the units of the service. Only for values without faults. */
+export function toConfig(values: Values): Config {
   return {
     runDir: values.runDir,
     stateDir: values.stateDir,

@@ -41,13 +41,16 @@ export function createPairing(
  */
 export function createReset(
   { pairing: { resetFile }, stateDir }: Config,
-  parts: { pairing: Pairing; look: () => Promise<unknown>; tunnelPort: () => number; clock: Clock; log: Log },
+  parts: {
+    pairing: Pairing;
+    audit: AuditRing;
+    look: () => Promise<unknown>;
+    tunnelPort: () => number;
+    clock: Clock;
+    log: Log;
+  },
 ): FactoryReset {
-  const { pairing, look, tunnelPort, clock, log } = parts;
-  { pairing: { resetFile }, stateDir, tunnel }: Config,
-  parts: { pairing: Pairing; audit: AuditRing; look: () => Promise<unknown>; clock: Clock; log: Log },
-): FactoryReset {
-  const { pairing, audit, look, clock, log } = parts;
+  const { pairing, audit, look, tunnelPort, clock, log } = parts;
   return new FactoryReset({
     bootFile: resetFile,
     journal: new ResetJournal(stateDir),
@@ -86,13 +89,10 @@ export async function resetWithoutService(config: Config, log: Log): Promise<Ses
   try {
     const clock = systemClock;
     const observe = async (): Promise<Observation> => ({ kind: 'fault' }); // nobody asks
-    const pairing = createPairing(config, { audit: new AuditRing({ stateDir, log }), observe, clock, log });
-    const sessions = await createReset(config, { pairing, look: observe, tunnelPort: () => config.tunnel.port, clock, log }).run('local');
-    await pairing.stop(); // waits for the record
-    return sessions;
+    const tunnelPort = () => config.tunnel.port;
     const audit = new AuditRing({ stateDir, log });
     const pairing = createPairing(config, { audit, observe, clock, log });
-    return await createReset(config, { pairing, audit, look: observe, clock, log }).run('local');
+    return await createReset(config, { pairing, audit, look: observe, tunnelPort, clock, log }).run('local');
   } finally {
     await lock.stop();
   }

@@ -2,18 +2,12 @@ import { type Clock, pause } from '../support/clock.ts';
 import { asFailure, Failure, type FailureCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import { Repeats } from '../support/repeats.ts';
-import { BufferPool } from './buffer-pool.ts';
-import type { ProxyAddress } from './dialer.ts';
-import type { Identity } from './handshake.ts';
-import { LocalForward } from './local-forward.ts';
 import { type Ending, FRESH, HELD_MS, nextAttempt, type ReconnectLimits } from './reconnect.ts';
-import { runSession, type SessionEnd, type SessionOptions, type UpSession } from './session.ts';
-import { type Ending, FRESH, HELD_MS, nextAttempt, type ReconnectLimits } from './reconnect.ts';
-import { Repeats } from './repeats.ts';
 import { type ForwardStatus, saysReplaced, type Transport, type UpSession } from './transport.ts';
 
 export interface TunnelOptions {
   transport: Transport;
+  /** Read anew at every attempt. */
   reconnect: ReconnectLimits;
   clock: Clock;
   /** A number in [0, 1), as Math.random. */
@@ -118,12 +112,12 @@ export class TunnelAgent {
   }
 
   async #run(stop: AbortSignal): Promise<void> {
-    const { clock, random, reconnect } = this.#options;
+    const { clock, random } = this.#options;
     let policy = FRESH;
     while (!stop.aborted) {
       const { ending, failure } = await this.#attempt(stop);
       if (stop.aborted) break;
-      const decision = nextAttempt(policy, ending, reconnect, clock.nowMs(), random);
+      const decision = nextAttempt(policy, ending, this.#options.reconnect, clock.nowMs(), random);
       policy = decision.state;
       this.#failed(decision.duplicate ? duplicate(failure) : failure, decision.delayMs);
       this.#nextAttemptAtMs = clock.nowMs() + decision.delayMs;

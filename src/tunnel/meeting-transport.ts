@@ -9,7 +9,7 @@ import type { Transport } from './transport.ts';
 export interface MeetingOptions {
   proxy: ProxyAddress;
   identity: Identity;
-  /** Allow-list: service name to local port. */
+  /** Allow-list: service name to local port. Read anew for every stream, the deadline for every session. */
   services: Record<string, number>;
   /** Loopback address from which the local services are dialled. */
   tunnelSource: string;
@@ -22,15 +22,24 @@ const STOP_GRACE_MS = 500;
 
 /** The tunnel through the Meeting proxy. */
 export function meetingTransport(options: MeetingOptions): Transport {
-  const { proxy, identity, services, tunnelSource, handshakeTimeoutMs, clock } = options;
+  const { proxy, identity, tunnelSource, clock } = options;
   const pool = new BufferPool();
-  const forward = new LocalForward({ services, sourceAddress: tunnelSource, pool, clock });
-  const session: SessionOptions = { proxy, identity, handshakeTimeoutMs, openLocal: forward.open, pool, clock };
+  const forward = new LocalForward({
+    get services() {
+      return options.services;
+    },
+    sourceAddress: tunnelSource,
+    pool,
+    clock,
+  });
+  const session = (): SessionOptions => {
+    return { proxy, identity, handshakeTimeoutMs: options.handshakeTimeoutMs, openLocal: forward.open, pool, clock };
+  };
   return {
     name: 'meeting',
     peer: { host: proxy.host, port: proxy.port, tls: proxy.tls !== null },
     secret: identity.token,
-    connect: (events, stop) => runSession(session, events, stop),
+    connect: (events, stop) => runSession(session(), events, stop),
     close: () => forward.stop(STOP_GRACE_MS),
   };
 }

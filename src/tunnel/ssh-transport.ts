@@ -14,7 +14,7 @@ export interface SshTransportOptions {
   forwards: Readonly<Record<string, number>>;
   /** Where the pairing routes listen now. A forward to one of them would let the gateway pair. */
   pairingPorts: () => readonly number[];
-  /** See `SshOptions`. */
+  /** See `SshOptions`; the deadline is read anew for every session. */
   folder: string;
   connectTimeoutMs: number;
   clock: Clock;
@@ -26,10 +26,10 @@ const LOCAL = '127.0.0.1';
 
 /** The tunnel through an SSH gateway, held by the system's ssh. */
 export function sshTransport(options: SshTransportOptions): Transport {
-  const { program, gateway, token, hostKeys, pairingPorts, folder, connectTimeoutMs, clock, log } = options;
+  const { program, gateway, token, hostKeys, pairingPorts, folder, clock, log } = options;
   const services = Object.entries(options.forwards).map(([name, localPort]) => ({ name, localPort }));
   const ssh = {
-    ...{ program, ...gateway, user: token, identityFile: null, hostKeys, folder, connectTimeoutMs, clock, log },
+    ...{ program, ...gateway, user: token, identityFile: null, hostKeys, folder, clock, log },
     forwards: services.map(({ localPort }) => ({
       kind: 'remote' as const,
       target: { host: LOCAL, port: localPort },
@@ -51,7 +51,7 @@ export function sshTransport(options: SshTransportOptions): Transport {
           }),
         note,
       };
-      return sessionEnd(await runSsh(ssh, events, stop));
+      return sessionEnd(await runSsh({ ...ssh, connectTimeoutMs: options.connectTimeoutMs }, events, stop));
     },
     close: () => Promise.resolve(),
   };

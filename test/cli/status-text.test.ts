@@ -233,7 +233,7 @@ for (const [what, meetingApi, line] of [
 }
 
 t.test('every fault comes with its name and what to do', async (t) => {
-  const faults = [
+  const faults: DeviceStatus['faults'] = [
     { code: 'http.port-in-use', sentence: 'port 5000 is taken', remedy: 'Find the program' },
     { code: 'monitor.netstat-missing', sentence: 'no netstat', remedy: 'Install it' },
   ];
