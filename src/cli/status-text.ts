@@ -27,9 +27,12 @@ export function statusText(status: DeviceStatus): string {
 
 const line = (name: string, text: string) => `  ${name.padEnd(8)} ${text}`;
 
-function pairing({ open, reason, opensInSeconds }: DeviceStatus['pairing']): string {
+function pairing({ open, pinReady, reason, opensInSeconds, openedLocally }: DeviceStatus['pairing']): string {
+  if (openedLocally !== null) return `open for ${duration(openedLocally.secondsLeft)}: ${reason}`;
   if (open) return `open: ${reason}`;
-  const when = opensInSeconds === null ? '' : `; opens in ${duration(opensInSeconds)}`;
+  if (pinReady) return `open to whoever proves the PIN: ${reason}`;
+  // 0 with the policy `pin` where no PIN can be proved; the fault below says why.
+  const when = opensInSeconds === null || opensInSeconds === 0 ? '' : `; opens in ${duration(opensInSeconds)}`;
   return `closed: ${reason}${when}`;
 }
 
