@@ -59,6 +59,9 @@ t.test('status --json has its documented shape', requires('ssh-keygen'), async (
     pairing: {
       policy: 'open',
       open: true,
+      pinReady: false,
+      openedLocally: null,
+      pin: { set: false, failuresLeft: 20, locked: false },
       reason: 'the device has never been paired',
       opensInSeconds: 0,
       tunnel: 'none',
@@ -95,6 +98,19 @@ t.test('status --json has its documented shape', requires('ssh-keygen'), async (
   t.strictSame(documentedFields(), [...new Set([...fields, ...ofMdns, ...ofWhatFailed])].sort());
   const ofForwards = ['name', 'localPort', 'remotePort'];
   t.strictSame(documentedFields(), [...new Set([...fields, ...ofWhatFailed, ...ofForwards])].sort());
+  const parts = [
+    status,
+    status.pairing,
+    status.pairing.key,
+    status.pairing.pin,
+    status.monitor,
+    status.http,
+    status.tunnel,
+  ];
+  const fields = parts.flatMap((part) => Object.keys(part ?? {}));
+  const ofWhatFailed = ['failure', 'code', 'sentence', 'remedy'];
+  const ofAnOpening = ['secondsLeft'];
+  t.strictSame(documentedFields(), [...new Set([...fields, ...ofWhatFailed, ...ofAnOpening])].sort());
   t.equal(statSync(socketOf(service)).mode & 0o777, 0o600);
 });
 
