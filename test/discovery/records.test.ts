@@ -148,6 +148,7 @@ t.test('names that could deceive, ports and hosts that are none are refused', as
     '\u{e0041}',
     '\ud800',
     'x'.repeat(64),
+    'ü'.repeat(32),
   ])
     t.strictSame(devices([srv(name), address(SOURCE)]), [], JSON.stringify(name));
   for (const name of ['Küche', 'Beamer 2', 'ビーマー', '🎥 Saal', 'a.b'])
