@@ -1,8 +1,9 @@
 /**
  * `make bundle`: the device's program as one file, dist/tunnel-agent.mjs, which needs Node and nothing else. It starts
- * in half the time, and there is no folder of packages to install.
+ * in half the time, and there is no folder of packages to install. The launcher beside it gives Node its flags.
  */
-import { resolve } from 'node:path';
+import { copyFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { build } from 'esbuild';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -27,6 +28,7 @@ export async function bundle(outfile = resolve(root, 'dist/tunnel-agent.mjs')): 
     legalComments: 'external',
     logLevel: 'warning',
   });
+  await copyFile(resolve(root, 'bin/tunnel-agent'), join(dirname(outfile), 'tunnel-agent'));
   return outfile;
 }
 
