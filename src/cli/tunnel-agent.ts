@@ -1,18 +1,22 @@
 #!/usr/bin/env node
-import { Command, CommanderError, Option } from 'commander';
+import { Argument, Command, CommanderError } from 'commander';
 import pkg from '../../package.json' with { type: 'json' };
 import { ConfigError } from '../config/faults.ts';
-import { CONFIG_FILE } from '../config/load.ts';
 import { Failure } from '../support/failures.ts';
 import { type CommonOptions, EXIT } from './common.ts';
+import { completion, SHELLS, type Shell } from './completion.ts';
 import { configCheck, configInit, configShow } from './config-commands.ts';
+import { addCommand, withConfig } from './define.ts';
+import { definePairing } from './define-pairing.ts';
 import { monitor, run } from './service-commands.ts';
 import { status } from './status-command.ts';
+import { styleFor } from './style.ts';
 
 const program = new Command('tunnel-agent')
   .description('Pairs this device once and keeps it reachable through a reverse tunnel.')
   .version(pkg.version, '-V, --version', 'print the version')
   .helpOption('-h, --help', 'print this help')
+  .option('--no-color', 'print no colours, also on a terminal')
   .configureHelp({ showGlobalOptions: true })
   .addHelpText(
     'after',
@@ -28,24 +32,14 @@ Examples:
   tunnel-agent config check        find every fault in it
   tunnel-agent run                 run the service in the foreground
   tunnel-agent status              ask the running service how it is
+  tunnel-agent pairing open        let anybody pair for two minutes
 
 Settings: a file, overridden by the environment; tunnel-agent config show lists them all.`,
   )
   .exitOverride();
 
-function command(name: string, description: string, parent: Command = program): Command {
-  return parent
-    .command(name)
-    .description(description)
-    .helpOption('-h, --help', 'print this help')
-    .allowExcessArguments(false)
-    .exitOverride();
-}
-
-/** Adds the option that names the configuration file. */
-function withConfig(target: Command): Command {
-  return target.addOption(new Option('-c, --config <file>', `the configuration file (default: ${CONFIG_FILE})`));
-}
+const command = (name: string, description: string, parent = program) => addCommand(parent, name, description);
+const style = () => styleFor(process.stdout, process.env, program.opts<{ color: boolean }>().color);
 
 withConfig(command('run', 'run the service in the foreground until SIGTERM or SIGINT'))
   .addHelpText(
@@ -64,7 +58,9 @@ withConfig(command('monitor', 'run the tunnel monitor alone, for a device whose 
 withConfig(command('status', 'ask the running service how it is'))
   .option('--json', 'print the whole status as JSON')
   .addHelpText('after', '\nExamples:\n  tunnel-agent status\n  tunnel-agent status --json')
-  .action(async (options: CommonOptions & { json?: true }) => finish(await status(options)));
+  .action(async (options: CommonOptions & { json?: true }) => finish(await status(options, style())));
+
+definePairing(command('pairing', 'look at pairing, open it, reset it'), { style, finish });
 
 const config = command('config', 'check, show or make the configuration').addHelpText(
   'after',
@@ -72,8 +68,9 @@ const config = command('config', 'check, show or make the configuration').addHel
 );
 
 withConfig(command('check', 'find every fault in the file and the environment', config))
+  .option('--json', 'print it as JSON')
   .addHelpText('after', '\nExample:\n  tunnel-agent config check --config ./config.json')
-  .action(async (options: CommonOptions) => finish(await configCheck(options)));
+  .action(async (options: CommonOptions & { json?: true }) => finish(await configCheck(options)));
 
 withConfig(command('show', 'print every setting, its value and where it comes from; secrets are masked', config))
   .option('--json', 'print it as JSON')
@@ -84,6 +81,18 @@ withConfig(command('init', 'write a first configuration file, mode 0600', config
   .option('--force', 'replace an existing file')
   .addHelpText('after', '\nExample:\n  tunnel-agent config init --config ./config.json')
   .action(async (options: CommonOptions & { force?: true }) => finish(await configInit(options)));
+
+command('completion', 'print a script that completes commands and options in a shell')
+  .addArgument(new Argument('<shell>', 'the shell that reads the script').choices(SHELLS))
+  .addHelpText(
+    'after',
+    `
+Examples:
+  tunnel-agent completion bash > /etc/bash_completion.d/tunnel-agent
+  tunnel-agent completion zsh > /usr/local/share/zsh/site-functions/_tunnel-agent
+  tunnel-agent completion fish > /etc/fish/completions/tunnel-agent.fish`,
+  )
+  .action((shell: Shell) => void process.stdout.write(completion(program, shell)));
 
 /** For the reader of the log to take what was written last. */
 const LAST_LINES_MS = 1_000;

@@ -161,12 +161,13 @@ export const OPTIONS = {
     path,
     '/root/.ssh/authorized_keys',
     'File that the dedicated sshd reads and that pairing replaces: afterwards it holds the paired key and no other.',
-    { initial: true },
+    { initial: true, applies: 'at restart' },
   ),
   'pairing.keyOptions': optional(
     'ZEROFORCE_KEY_OPTIONS',
     keyOptions,
     'Restriction written in front of the paired key.',
+    { applies: 'at restart' },
   ),
   'pairing.allowedHosts': option(
     'ZEROFORCE_ALLOWED_HOSTS',

@@ -32,8 +32,8 @@ export function planReload(running: Values, next: Values, idle: boolean): Reload
     config: toConfig(fits ? values : running),
     values: fits ? values : running,
     applied: fits ? applied : [],
-    whenIdle: fits ? (idle ? [] : of('when idle')) : of('at once', 'when idle'),
-    atRestart: of('at restart'),
+    whenIdle: idle ? [] : fits ? of('when idle') : of('at once', 'when idle'),
+    atRestart: idle && !fits ? changed : of('at restart'),
   };
 }
 

@@ -164,7 +164,10 @@ function hostKeyNeed(values: Values): OptionKey[] {
 
 /** What is odd about a configuration without faults. */
 export function noticesOf(config: Config): Notice[] {
-  const { meeting, ssh, transport } = config;
+  return [...tunnelNotices(config), ...apiNotices(config)];
+}
+
+function tunnelNotices({ meeting, ssh, transport }: Config): Notice[] {
   if (transport === 'none') return [];
   if (meeting === null && ssh === null) {
     const what = transport === 'ssh' ? 'identity for the SSH gateway' : 'Meeting identity';
@@ -175,6 +178,22 @@ export function noticesOf(config: Config): Notice[] {
   if (meeting.proxy.tls || (meeting.proxy.ca === null && meeting.proxy.pin === null)) return [];
   const sentence = 'meeting.proxy.ca and meeting.proxy.pin protect nothing: meeting.proxy.tls is off';
   return [{ code: 'proxy.tls-off', sentence }];
+}
+
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/;
+
+function apiNotices({ meetingApi }: Config): Notice[] {
+  if (meetingApi === null) return [];
+  const { url, knownHostsFile, maintenanceKeysFiles } = meetingApi;
+  const { protocol, hostname } = new URL(url);
+  if (protocol === 'https:' || LOOPBACK.test(hostname)) return [];
+  const forged = [
+    ...(knownHostsFile === null ? [] : ['forge the host keys that ssh will trust']),
+    ...(maintenanceKeysFiles.length === 0 ? [] : ['have a key of their own let in as a maintenance user']),
+  ];
+  const dangers = ['read the token', ...forged].join(', and ');
+  const sentence = `The Meeting API is spoken to without TLS (${url}): whoever is on the way can ${dangers}`;
+  return [{ code: 'meeting.api-plain', sentence }];
 }
 
 /** The configuration in the units of the service. Only for values without faults. */
