@@ -49,7 +49,7 @@ bench: setup build ## measure against plain relays; prints the table of docs/per
 footprint: setup build ## measure the idle service, bundled; prints the tables of docs/performance.md (15 minutes)
 	@node build/bench/footprint.js
 
-bundle: build ## the device's program as one file, dist/tunnel-agent.mjs
+bundle: build ## the device's program as one file, dist/tunnel-agent.cjs
 	@node build/scripts/bundle.js
 
 clean: ## remove what was built

@@ -112,7 +112,7 @@ function start({ args, bare, parts: running }: Step, { settings, settingsOf }: S
 
 /** Beside its launcher. */
 function program(): string {
-  return `${launcher}.mjs`;
+  return `${launcher}.cjs`;
 }
 
 async function surroundings(): Promise<Surroundings> {

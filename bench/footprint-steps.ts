@@ -14,15 +14,15 @@ export type Part = 'monitor' | 'mdns' | 'tunnel' | 'meeting';
 
 /** Keeps a process without work alive. */
 const STAY = 'setInterval(() => undefined, 2 ** 31 - 1);';
-/** The program is loaded, prints its version to nobody and stays. */
-const LOAD = `${STAY} await import(process.argv[1]);`;
+/** The program is loaded, prints its version to nobody and stays. `PROGRAM` stands for its path. */
+const LOAD = `${STAY} require('PROGRAM');`;
 
 export const STEPS: readonly Step[] = [
   { name: 'bare Node', above: null, args: ['-e', STAY], bare: true, parts: [] },
   {
     name: 'the command line, loaded',
     above: 0,
-    args: ['--input-type=module', '-e', LOAD, 'PROGRAM', '--version'],
+    args: ['-e', LOAD, '--', '--version'],
     bare: true,
     parts: [],
   },

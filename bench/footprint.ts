@@ -24,10 +24,10 @@ const parts = new Lifecycle();
 async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'zeroforce-footprint-'));
   parts.own('the folder', () => rm(folder, { recursive: true, force: true }));
-  const program = await bundle(join(folder, 'tunnel-agent.mjs'));
+  const program = await bundle(join(folder, 'tunnel-agent.cjs'));
   const nodes = [await runningNode(join(folder, 'node')), await installDeviceNode()].filter((node) => node !== null);
   print(`Load average at the start: ${load()}\n`);
-  for (const node of nodes) await measure(node, program.replace(/\.mjs$/, ''));
+  for (const node of nodes) await measure(node, program.replace(/\.cjs$/, ''));
   print(`Load average at the end: ${load()}\n`);
 }
 
