@@ -16,7 +16,7 @@ import { Keepalive } from './keepalive.ts';
 import type { MuxLimits } from './limits.ts';
 import { Sender } from './sender.ts';
 import { Stream } from './stream.ts';
-import { cleanText } from './text.ts';
+import { cleanText } from '../support/text.ts';
 import { TokenBucket } from './token-bucket.ts';
 import { codeName, OPEN_RESULT, RESET, TYPE, U32_MAX } from './types.ts';
 
