@@ -37,6 +37,14 @@ export const FAILURES = {
   'http.port-in-use': 'Find the program that holds the port: netstat -tlnp; or choose another with ZEROFORCE_HTTP_PORT',
   'http.address-unavailable': 'Choose an address of this machine with ZEROFORCE_HTTP_HOST, or :: for all',
   'http.not-permitted': 'Use a port above 1023 with ZEROFORCE_HTTP_PORT, or run the service as root',
+  'http.elsewhere':
+    'Pairing clients that know port 5000 only do not find the device there: free port 5000, or set ZEROFORCE_HTTP_PORT to it',
+  'mdns.no-interface':
+    'Check the cable or the Wi-Fi: ip addr; the device announces itself as soon as there is a network',
+  'mdns.socket':
+    'Find the program that holds UDP port 5353: netstat -ulnp; it must share it (SO_REUSEADDR), as avahi-daemon does',
+  'mdns.send': 'Check the firewall of this machine: it must let UDP port 5353 out and in',
+  'mdns.name-conflict': 'Give each device a host name of its own, then restart the service',
   'proxy.dns': 'Check MEETING_PROXY_HOST and the DNS server: nslookup HOST',
   'proxy.refused': 'Check MEETING_PROXY_HOST and MEETING_PROXY_PORT, and that the proxy runs',
   'proxy.unreachable': 'Check the network: default route, cable or Wi-Fi, and firewall of the site',
