@@ -5,7 +5,7 @@ import { Failure } from '../support/failures.ts';
 export type Target =
   /** Whatever is found. */
   | { kind: 'any' }
-  /** The instance name of a device, or a host name without a dot. */
+  /** The instance name of a device, or a host name that mDNS knows: one without a dot, or below `.local`. */
   | { kind: 'name'; name: string; tunnelPort: number | null }
   /** Nothing needs to be found. */
   | { kind: 'host'; host: string; tunnelPort: number | null };
@@ -38,8 +38,8 @@ export function parseTarget(text: string | undefined): Target {
   if (isIP(name) !== 0) return { kind: 'host', host: name, tunnelPort };
   if (/^[\d.]+$/.test(name) && name.includes('.')) throw bad('is no IPv4 address');
   if (isHostName(name)) {
-    const kind = name.includes('.') || name.toLowerCase() === 'localhost' ? 'host' : 'name';
-    return kind === 'host' ? { kind, host: name, tunnelPort } : { kind, name, tunnelPort };
+    const isFound = (!name.includes('.') && name.toLowerCase() !== 'localhost') || /\.local\.?$/i.test(name);
+    return isFound ? { kind: 'name', name, tunnelPort } : { kind: 'host', host: name, tunnelPort };
   }
   // An instance name may be any text, colons included; a leading dash would be an option to somebody.
   if (text.startsWith('-') || Buffer.byteLength(text) > 63 || /[\u0000-\u001f\u007f]/.test(text)) {

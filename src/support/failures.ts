@@ -77,6 +77,7 @@ export const FAILURES = {
   'target.stalled': 'The local service took no data for a while and its connection was closed: check that service',
   'pair.target': 'Name the device as mDNS shows it, or give its host name or address: tunnel-agent pair 192.168.1.20',
   'pair.forward': 'Write it as ssh -L takes it: LOCALPORT:localhost:PORT or ADDRESS:LOCALPORT:localhost:PORT',
+  'pair.running': 'Stop the other one first, or give this one a key of its own with --identity',
   'pair.not-found':
     'Check that the device is on and in the same network, and that UDP port 5353 passes; or give its address: tunnel-agent pair ADDRESS',
   'pair.several': 'Name the one that is meant: tunnel-agent pair NAME',

@@ -1,0 +1,397 @@
+import { lookup } from 'node:dns/promises';
+import { browse, type FoundDevice } from '../discovery/browse.ts';
+import { runSsh } from '../openssh/run.ts';
+import type { Forward } from '../openssh/types.ts';
+import { type Clock, pause } from '../support/clock.ts';
+import { asFailure, Failure } from '../support/failures.ts';
+import type { Log } from '../support/log.ts';
+import { type Answer, infoOf, type PeerInfo, readyOf, takenOf, wordsOf } from './answers.ts';
+import { askDevice } from './device-http.ts';
+import { type PairEvent, type ShownDevice, type WaitingReason, withoutRepeats } from './events.ts';
+import { type Action, begin, type Outcome, step } from './flow.ts';
+import { type Identity, prepareIdentity } from './identity.ts';
+import { holdLock } from './lock.ts';
+import { type Memory, memoryOf } from './memory.ts';
+import { provePin } from './proof.ts';
+import { isNamed, select } from './select.ts';
+import { hostAndPort, type Target } from './target.ts';
+
+export interface PairOptions {
+  target: Target;
+  /** Absolute path of the private key; it is made where it is missing. What is remembered stands beside it. */
+  identityFile: string;
+  user: string;
+  /** null: what the device announces, else the default. */
+  httpPort: number | null;
+  tunnelPort: number | null;
+  forwards: readonly (Forward & { kind: 'local' })[];
+  /** Pair where that is needed, check the key, and end. */
+  once: boolean;
+  /** Asked for when the device wants it; null where there is none. */
+  pin: (signal: AbortSignal) => Promise<string | null>;
+  /** Lets the user choose one of several; null where nobody is there to choose. */
+  choose: ((devices: readonly ShownDevice[], signal: AbortSignal) => Promise<number | null>) | null;
+  /** For the files of ssh; see `SshOptions`. */
+  runFolder: string;
+  sshProgram?: string;
+  emit: (event: PairEvent) => void;
+  clock: Clock;
+  random: () => number;
+  log: Log;
+}
+
+/** Where the device is, as far as is known. */
+interface Place {
+  name: string | null;
+  /** Tried in turn, one an attempt. */
+  addresses: readonly string[];
+  tunnelPort: number;
+  httpPort: number;
+  path: string;
+  model: string | null;
+  /** Whether it is the one that was asked for; else its host key decides. */
+  sought: boolean;
+}
+
+const TUNNEL_PORT = 8007;
+const HTTP_PORT = 5000;
+const PATH = '/zeroforce';
+/** Answers to the first question come within a second; the second question is for those that were lost. */
+const BROWSE_MS = 3_000;
+/** For each address, and for the handshake: a Pi that is busy takes its time for the signatures. */
+const SSH_TIMEOUT_MS = 20_000;
+
+/**
+ * Finds the device, pairs with it where that is needed, and holds the tunnel. Resolves when `signal` was aborted, or,
+ * with `once`, when the device was seen to accept the key.
+ * @throws Failure when waiting would be of no use (docs/pair-client.md, exit codes)
+ */
+export async function pair(options: PairOptions, signal: AbortSignal): Promise<void> {
+  const { identityFile, target, once } = options;
+  const lock = once ? null : await holdLock(options.runFolder);
+  try {
+    const identity = await prepareIdentity(identityFile, { clock: options.clock, signal });
+    await new Client(options, identity, memoryOf(identityFile, target), signal).run();
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  } finally {
+    await lock?.release();
+  }
+}
+
+class Client {
+  readonly #options: PairOptions;
+  readonly #identity: Identity;
+  readonly #memory: Memory;
+  readonly #signal: AbortSignal;
+  readonly #emit: (event: PairEvent) => void;
+  #place: Place | null = null;
+  /** The device that was connected with, or chosen, before. */
+  #remembered: string | null = null;
+  #info: PeerInfo | null = null;
+  #attempts = 0;
+
+  constructor(options: PairOptions, identity: Identity, memory: Memory, signal: AbortSignal) {
+    this.#options = options;
+    this.#identity = identity;
+    this.#memory = memory;
+    this.#signal = signal;
+    this.#emit = withoutRepeats(options.emit, () => options.clock.nowMs());
+  }
+
+  async run(): Promise<void> {
+    const { once, random, clock } = this.#options;
+    const { path, fingerprint, isNew, wasExposed } = this.#identity;
+    this.#emit({ event: 'identity', file: path, fingerprint, made: isNew, protected: wasExposed });
+    this.#remembered = await this.#memory.deviceName();
+
+    let { state, action } = begin(isNew, clock.nowMs());
+    while (action.kind !== 'end') {
+      const outcome = await this.#act(action);
+      if (this.#signal.aborted) return;
+      ({ state, action } = step(state, outcome, { once, random, nowMs: clock.nowMs() }));
+      if (action.kind === 'wait') this.#tellWait(outcome, Math.ceil(action.ms / 1000));
+    }
+    if (action.failure !== null) throw new Failure(action.failure.code, action.failure.sentence);
+  }
+
+  async #act(action: Exclude<Action, { kind: 'end' }>): Promise<Outcome> {
+    switch (action.kind) {
+      case 'find':
+        return this.#find();
+      case 'connect':
+        return this.#connect();
+      case 'ask':
+        return this.#overHttp(() => this.#ask());
+      case 'send':
+        return this.#overHttp(() => this.#send());
+      case 'prove':
+        return this.#overHttp(() => this.#prove());
+      case 'wait':
+        await pause(this.#options.clock, action.ms, this.#signal);
+        return { kind: 'waited' };
+    }
+  }
+
+  async #find(): Promise<Outcome> {
+    const { target } = this.#options;
+    this.#attempts += 1;
+    const outcome = target.kind === 'host' ? this.#settle(hostPlace(target.host)) : await this.#lookFor(target);
+    if (outcome.kind === 'found') {
+      const { name, tunnelPort, httpPort, model } = this.#at();
+      this.#emit({ event: 'found', name, address: this.#address(), tunnelPort, httpPort, model });
+    }
+    return outcome;
+  }
+
+  async #lookFor(target: Exclude<Target, { kind: 'host' }>): Promise<Outcome> {
+    const wanted = target.kind === 'name' ? target.name : this.#remembered;
+    this.#emit({ event: 'looking', for: wanted });
+    const devices = await this.#browse(wanted);
+    const selection = select(target, devices, this.#remembered);
+    switch (selection.kind) {
+      case 'one':
+        return this.#settle(devicePlace(selection.device, selection.sought));
+      case 'several': {
+        const device = await this.#choose(selection.devices);
+        this.#remembered = device.name;
+        return this.#settle(devicePlace(device, true));
+      }
+      case 'none': {
+        if (target.kind === 'name' && (await this.#isKnownToSystem(target.name))) {
+          return this.#settle(hostPlace(target.name));
+        }
+        const what = wanted === null ? 'no device answers by mDNS' : `no device ${wanted} answers by mDNS`;
+        const others = devices.map(({ name }) => name).join(', ');
+        return { kind: 'not-found', why: others === '' ? what : `${what}; others do: ${others}` };
+      }
+    }
+  }
+
+  /** Until the one that is wanted has answered, or all had the time to. */
+  async #browse(wanted: string | null): Promise<FoundDevice[]> {
+    const { clock, log } = this.#options;
+    const enough = new AbortController();
+    const onFound = (device: FoundDevice) => {
+      if (wanted !== null && isNamed(device, wanted)) enough.abort();
+    };
+    try {
+      const signal = AbortSignal.any([this.#signal, enough.signal]);
+      return await browse({ timeoutMs: BROWSE_MS, clock, signal, onFound, log });
+    } catch (error) {
+      const { code, message } = asFailure(error);
+      this.#emit({ event: 'note', code, sentence: message });
+      return [];
+    }
+  }
+
+  /** A short name may stand in /etc/hosts or in the local DNS; one below `.local` is known where nss-mdns is. */
+  async #isKnownToSystem(name: string): Promise<boolean> {
+    const known = lookup(name).then(
+      () => true,
+      () => false,
+    );
+    return await Promise.race([known, pause(this.#options.clock, BROWSE_MS, this.#signal).then(() => false)]);
+  }
+
+  async #choose(devices: readonly FoundDevice[]): Promise<FoundDevice> {
+    const shown = devices.map(({ name, addresses, tunnelPort, httpPort, model }) => ({
+      ...{ name, address: addresses[0] ?? '', tunnelPort, httpPort, model },
+    }));
+    this.#emit({ event: 'choose', devices: shown });
+    const index = (await this.#options.choose?.(shown, this.#signal)) ?? null;
+    const device = index === null ? undefined : devices[index];
+    if (device !== undefined) return device;
+    throw new Failure('pair.several', `there are several devices: ${devices.map(({ name }) => name).join(', ')}`);
+  }
+
+  #settle(place: Place): Outcome {
+    const { target, tunnelPort, httpPort } = this.#options;
+    const ofTarget = target.kind === 'any' ? null : target.tunnelPort;
+    this.#place = {
+      ...place,
+      tunnelPort: tunnelPort ?? ofTarget ?? place.tunnelPort,
+      httpPort: httpPort ?? place.httpPort,
+    };
+    return { kind: 'found' };
+  }
+
+  #at(): Place {
+    if (this.#place === null) throw new Error('nothing was found yet');
+    return this.#place;
+  }
+
+  /** The next one with each attempt: a device with cable and Wi-Fi may announce one that cannot be reached. */
+  #address(): string {
+    const { addresses } = this.#at();
+    return addresses[(this.#attempts - 1) % addresses.length] ?? '';
+  }
+
+  /** Holds the tunnel for as long as it stands. */
+  async #connect(): Promise<Outcome> {
+    const { once, user, runFolder, clock, forwards, sshProgram = 'ssh' } = this.#options;
+    const { tunnelPort, sought } = this.#at();
+    const address = this.#address();
+    this.#emit({ event: 'connecting', address, tunnelPort });
+    const firstUse = !(await this.#memory.isPinned());
+    const enough = new AbortController();
+    const working: Promise<void>[] = [];
+    let stood = false;
+
+    const up = () => {
+      stood = true;
+      this.#emit({ event: 'connected', address, tunnelPort, firstUse });
+      working.push(this.#rememberDevice());
+      if (once) return enough.abort();
+      for (const { listen, target } of forwards) {
+        const [here, there] = [hostAndPort(listen.host, listen.port), hostAndPort(target.host, target.port)];
+        this.#emit({ event: 'forward', listen: here, target: there });
+      }
+    };
+    try {
+      const end = await runSsh(
+        {
+          program: sshProgram,
+          host: address,
+          port: tunnelPort,
+          user,
+          identityFile: this.#identity.path,
+          hostKeys: { kind: 'first-use', knownHostsFile: this.#memory.knownHostsFile },
+          forwards: once ? [] : forwards,
+          folder: once ? `${runFolder}-once-${process.pid}` : runFolder,
+          connectTimeoutMs: SSH_TIMEOUT_MS,
+          clock,
+        },
+        { up, note: (code, sentence) => this.#emit({ event: 'note', code, sentence }) },
+        AbortSignal.any([this.#signal, enough.signal]),
+      );
+      await Promise.all(working);
+      if (once && stood) {
+        this.#emit({ event: 'verified' });
+        return { kind: 'verified' };
+      }
+      const sentence = end.failure?.message ?? 'it was stopped';
+      this.#emit({ event: 'lost', heldSeconds: Math.round(end.heldMs / 1000), sentence });
+      return { kind: 'lost', heldMs: end.heldMs };
+    } catch (error) {
+      await Promise.all(working);
+      return this.#sshFailed(asFailure(error), sought);
+    }
+  }
+
+  #sshFailed({ code, message: why }: Failure, sought: boolean): Outcome {
+    switch (code) {
+      case 'ssh.auth-refused':
+        this.#emit({ event: 'refused', sentence: why });
+        return { kind: 'refused', why };
+      case 'ssh.host-key-changed':
+        return { kind: 'other-host-key', why: `${why} (${this.#memory.knownHostsFile})`, sought };
+      case 'ssh.local-port':
+        return { kind: 'port-taken', why };
+      case 'ssh.missing':
+        return { kind: 'hopeless', reason: { code: 'pair.ssh-missing', sentence: why } };
+      case 'ssh.identity-unusable':
+      case 'ssh.unusable-value':
+      case 'ssh.folder-unusable':
+      case 'ssh.host-key-unreadable':
+      case 'internal.unexpected':
+        return { kind: 'hopeless', reason: { code, sentence: why } };
+      default:
+        return { kind: 'no-answer', why };
+    }
+  }
+
+  /** Not worth ending a tunnel for. */
+  async #rememberDevice(): Promise<void> {
+    const { name } = this.#at();
+    if (name === null || name === (await this.#memory.deviceName())) return;
+    this.#remembered = name;
+    await this.#memory.rememberDevice(name).catch((error: unknown) => {
+      const { code, message } = asFailure(error);
+      this.#emit({ event: 'note', code, sentence: message });
+    });
+  }
+
+  async #ask(): Promise<Outcome> {
+    const answer = await this.#http('GET', '/readytopair');
+    const ready = readyOf(answer);
+    if (ready === null) {
+      return { kind: 'no-answer', why: `readytopair was answered as no device does: ${wordsOf(answer)}` };
+    }
+    if (ready) return { kind: 'open' };
+    this.#info = infoOf(await this.#http('GET', '/info'));
+    return { kind: 'closed', pin: this.#info?.policy === 'pin' && this.#info.pinReady };
+  }
+
+  async #send(): Promise<Outcome> {
+    const outcome = takenOf(await this.#http('POST', '/setkey', { form: { key: this.#identity.publicLine } }));
+    if (outcome.kind === 'taken') this.#emit({ event: 'paired', by: 'setkey' });
+    return outcome;
+  }
+
+  async #prove(): Promise<Outcome> {
+    const pin = await this.#options.pin(this.#signal);
+    if (pin === null) {
+      const sentence = `${this.#address()} wants its PIN, and none was given`;
+      return { kind: 'hopeless', reason: { code: 'pair.pin-needed', sentence } };
+    }
+    const post = (path: string, json: unknown) => this.#http('POST', path, { json });
+    const outcome = await provePin(pin, this.#identity.publicLine, this.#memory, post);
+    if (outcome.kind === 'taken') this.#emit({ event: 'paired', by: 'pin' });
+    return outcome;
+  }
+
+  /** What has a name goes on as it is; anything else is a device that did not answer. */
+  async #overHttp(exchange: () => Promise<Outcome>): Promise<Outcome> {
+    try {
+      return await exchange();
+    } catch (error) {
+      if (error instanceof Failure) throw error;
+      const where = hostAndPort(this.#address(), this.#at().httpPort);
+      return { kind: 'no-answer', why: `${where} did not answer: ${(error as Error).message}` };
+    }
+  }
+
+  #http(method: 'GET' | 'POST', path: string, body?: { form?: Record<string, string>; json?: unknown }): Promise<Answer> {
+    const { httpPort: port, path: root } = this.#at();
+    const { clock } = this.#options;
+    return askDevice({ host: this.#address(), port, clock, signal: this.#signal }, method, `${root}${path}`, body);
+  }
+
+  #tellWait(outcome: Outcome, seconds: number): void {
+    const waiting = (reason: WaitingReason) => {
+      const { version = null, policy = null } = this.#info ?? {};
+      this.#emit({ event: 'waiting', reason, seconds, version, policy });
+    };
+    const retry = (code: Failure['code'], sentence: string) =>
+      this.#emit({ event: 'retry', code, sentence, seconds });
+    switch (outcome.kind) {
+      case 'closed':
+        if (this.#info?.policy === 'locked') return waiting('locked');
+        return waiting(this.#info?.policy === 'pin' ? 'pin-closed' : 'closed');
+      case 'refused':
+        return waiting('overtaken');
+      case 'busy':
+        return waiting('busy');
+      case 'not-found':
+      case 'other-host-key':
+        return retry('pair.not-found', outcome.why);
+      case 'port-taken':
+        return retry('pair.port-taken', outcome.why);
+      case 'no-answer':
+      case 'unclear':
+        return retry('pair.no-answer', outcome.why);
+    }
+  }
+}
+
+function devicePlace({ name, addresses, tunnelPort, httpPort, path, model }: FoundDevice, sought: boolean): Place {
+  return { name, addresses, tunnelPort, httpPort: httpPort ?? HTTP_PORT, path, model, sought };
+}
+
+/** The system looks the name up, anew with every attempt. */
+function hostPlace(host: string): Place {
+  const defaults = { tunnelPort: TUNNEL_PORT, httpPort: HTTP_PORT, path: PATH, model: null };
+  return { name: null, addresses: [host], sought: true, ...defaults };
+}
+
