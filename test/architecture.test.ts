@@ -28,6 +28,7 @@ const PURE = [
   /^config\/(?!load|files|deployed|token-file|ca-file)/,
   /^monitor\/netstat\.ts$/,
   /^pairing\/machine\.ts$/,
+  /^openssh\/(config|log-lines|progress)\.ts$/,
 ];
 const PURE_BUILTINS = new Set(['node:buffer', 'node:util']);
 const IMPURE_WORDS = /\b(Date\.now|new Date|setTimeout|setInterval|setImmediate|Math\.random|performance\.|process\.)/;

@@ -61,6 +61,32 @@ export const FAILURES = {
   'proxy.handshake-silent': 'The proxy accepts connections but does not answer: check the port, then the proxy itself',
   'proxy.handshake-refused': 'Check MEETING_DEVICE_KEY and the token, and that the device is authorised at the proxy',
   'proxy.not-protocol': 'Something else answers on this port: check MEETING_PROXY_HOST and MEETING_PROXY_PORT',
+  'ssh.missing': 'Install the OpenSSH client, or name its program with ZEROFORCE_SSH_PROGRAM',
+  'ssh.failed': 'Read the sentence; then try the connection by hand: ssh -v -p PORT USER@HOST',
+  'ssh.folder-unusable':
+    'Check that the folder can be made there, belongs to the service and has free space: ls -ld DIR',
+  'ssh.unusable-value': 'Correct the value that the sentence names',
+  'ssh.dns': 'Check the name of the SSH server (ZEROFORCE_SSH_HOST) and the DNS server: nslookup HOST',
+  'ssh.refused': 'Check address and port of the SSH server (ZEROFORCE_SSH_HOST, ZEROFORCE_SSH_PORT), and that it runs',
+  'ssh.unreachable': 'Check the network: default route, cable or Wi-Fi, and firewall of the site',
+  'ssh.timeout': 'Check that the site lets outgoing connections to the port of the SSH server pass',
+  'ssh.silent': 'The server accepts connections and does not answer: check the port, then the server itself',
+  'ssh.not-ssh': 'Something else answers on this port: check address and port of the SSH server',
+  'ssh.no-common': 'Update the older of the two, or allow a newer algorithm in the configuration of the server',
+  'ssh.closed': 'Read the log of the SSH server; it may limit connections, or refuse this address',
+  'ssh.auth-refused':
+    'Check the token (ZEROFORCE_SSH_TOKEN or ZEROFORCE_SSH_TOKEN_FILE) or the key, and that the server knows it',
+  'ssh.identity-unusable': 'Check the private key: a file of mode 0600 without passphrase: ls -l FILE',
+  'ssh.host-key-changed':
+    'Ask the operator which key the server has. If it was changed on purpose, set the new one (ZEROFORCE_SSH_HOST_KEY) or remove the stored one; if not, somebody else answers',
+  'ssh.host-key-unreadable':
+    'Restore the file; or remove it, when the key of the next connection may be trusted as the first was',
+  'ssh.forward-refused':
+    'The server must allow as many forwards as are asked for: compare ZEROFORCE_SSH_FORWARDS with the services of this device there',
+  'ssh.local-port': 'Find the program that holds the port: netstat -tlnp; or choose another port for the forward',
+  'ssh.target-failed':
+    'Nothing answers at the far end of that forward: start the service there, or correct the forward',
+  'ssh.pairing-forwarded': 'Remove the port of the pairing routes from ZEROFORCE_SSH_FORWARDS',
   'session.closed': 'The proxy ended the session; the agent reconnects by itself',
   'session.reset': 'The connection broke; the agent reconnects by itself',
   'session.peer-dead':
