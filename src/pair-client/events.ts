@@ -40,7 +40,8 @@ export function jsonLine(event: PairEvent, time: Date): string {
 const WAITING: Record<WaitingReason, string> = {
   closed:
     'pairing is closed; it opens when the tunnel of the client that is paired now has been gone for a while (10 minutes unless set otherwise)',
-  'pin-closed': 'the device wants its PIN, but does not take it now: its tunnel stands or was lost a moment ago, or it is locked',
+  'pin-closed':
+    'the device wants its PIN, but does not take it now: its tunnel stands or was lost a moment ago, or it is locked',
   locked: 'pairing is locked; open it on the device: tunnel-agent pairing open',
   overtaken: 'the device took our key and now refuses it: another client has probably paired after us',
   busy: 'the device wants fewer requests',
@@ -74,7 +75,9 @@ export function humanText(event: PairEvent): string {
       return `waiting: ${WAITING[event.reason]}${known === '' ? '' : ` [${known}]`}`;
     }
     case 'paired':
-      return event.by === 'pin' ? 'paired: the device accepted the PIN and took our key' : 'paired: the device took our key';
+      return event.by === 'pin'
+        ? 'paired: the device accepted the PIN and took our key'
+        : 'paired: the device took our key';
     case 'connected':
       return `connected: the tunnel to ${hostAndPort(event.address, event.tunnelPort)} stands${event.firstUse ? '; its host key is remembered from now on' : ''}`;
     case 'forward':
@@ -99,7 +102,14 @@ function deviceLine({ name, address, tunnelPort, model }: ShownDevice, index: nu
 }
 
 /** What comes again with every attempt, and needs to be said only when it changes or after a while. */
-const REPEATING: ReadonlySet<PairEvent['event']> = new Set(['looking', 'found', 'connecting', 'refused', 'waiting', 'retry']);
+const REPEATING: ReadonlySet<PairEvent['event']> = new Set([
+  'looking',
+  'found',
+  'connecting',
+  'refused',
+  'waiting',
+  'retry',
+]);
 const SAY_AGAIN_MS = 10 * 60_000;
 
 /** Passes events on, but not the same one every few seconds: a device may be off for months. */

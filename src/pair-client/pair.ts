@@ -1,63 +1,37 @@
-import { lookup } from 'node:dns/promises';
-import { browse, type FoundDevice } from '../discovery/browse.ts';
 import { runSsh } from '../openssh/run.ts';
 import type { Forward } from '../openssh/types.ts';
 import { type Clock, pause } from '../support/clock.ts';
 import { asFailure, Failure } from '../support/failures.ts';
-import type { Log } from '../support/log.ts';
 import { type Answer, infoOf, type PeerInfo, readyOf, takenOf, wordsOf } from './answers.ts';
 import { askDevice } from './device-http.ts';
-import { type PairEvent, type ShownDevice, type WaitingReason, withoutRepeats } from './events.ts';
+import { type PairEvent, type WaitingReason, withoutRepeats } from './events.ts';
+import { Finder, type FinderOptions, type Place } from './finder.ts';
 import { type Action, begin, type Outcome, step } from './flow.ts';
 import { type Identity, prepareIdentity } from './identity.ts';
 import { holdLock } from './lock.ts';
 import { type Memory, memoryOf } from './memory.ts';
 import { provePin } from './proof.ts';
-import { isNamed, select } from './select.ts';
-import { hostAndPort, type Target } from './target.ts';
+import { hostAndPort } from './target.ts';
 
-export interface PairOptions {
-  target: Target;
+export type LocalForward = Forward & { kind: 'local' };
+
+export interface PairOptions extends FinderOptions {
   /** Absolute path of the private key; it is made where it is missing. What is remembered stands beside it. */
   identityFile: string;
   user: string;
-  /** null: what the device announces, else the default. */
-  httpPort: number | null;
-  tunnelPort: number | null;
-  forwards: readonly (Forward & { kind: 'local' })[];
+  forwards: readonly LocalForward[];
   /** Pair where that is needed, check the key, and end. */
   once: boolean;
   /** Asked for when the device wants it; null where there is none. */
   pin: (signal: AbortSignal) => Promise<string | null>;
-  /** Lets the user choose one of several; null where nobody is there to choose. */
-  choose: ((devices: readonly ShownDevice[], signal: AbortSignal) => Promise<number | null>) | null;
   /** For the files of ssh; see `SshOptions`. */
   runFolder: string;
-  sshProgram?: string;
+  sshProgram: string;
   emit: (event: PairEvent) => void;
   clock: Clock;
   random: () => number;
-  log: Log;
 }
 
-/** Where the device is, as far as is known. */
-interface Place {
-  name: string | null;
-  /** Tried in turn, one an attempt. */
-  addresses: readonly string[];
-  tunnelPort: number;
-  httpPort: number;
-  path: string;
-  model: string | null;
-  /** Whether it is the one that was asked for; else its host key decides. */
-  sought: boolean;
-}
-
-const TUNNEL_PORT = 8007;
-const HTTP_PORT = 5000;
-const PATH = '/zeroforce';
-/** Answers to the first question come within a second; the second question is for those that were lost. */
-const BROWSE_MS = 3_000;
 /** For each address, and for the handshake: a Pi that is busy takes its time for the signatures. */
 const SSH_TIMEOUT_MS = 20_000;
 
@@ -67,10 +41,10 @@ const SSH_TIMEOUT_MS = 20_000;
  * @throws Failure when waiting would be of no use (docs/pair-client.md, exit codes)
  */
 export async function pair(options: PairOptions, signal: AbortSignal): Promise<void> {
-  const { identityFile, target, once } = options;
-  const lock = once ? null : await holdLock(options.runFolder);
+  const { identityFile, target, once, runFolder, clock } = options;
+  const lock = once ? null : await holdLock(runFolder);
   try {
-    const identity = await prepareIdentity(identityFile, { clock: options.clock, signal });
+    const identity = await prepareIdentity(identityFile, { clock, signal });
     await new Client(options, identity, memoryOf(identityFile, target), signal).run();
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -85,9 +59,8 @@ class Client {
   readonly #memory: Memory;
   readonly #signal: AbortSignal;
   readonly #emit: (event: PairEvent) => void;
+  readonly #finder: Finder;
   #place: Place | null = null;
-  /** The device that was connected with, or chosen, before. */
-  #remembered: string | null = null;
   #info: PeerInfo | null = null;
   #attempts = 0;
 
@@ -97,13 +70,14 @@ class Client {
     this.#memory = memory;
     this.#signal = signal;
     this.#emit = withoutRepeats(options.emit, () => options.clock.nowMs());
+    this.#finder = new Finder({ ...options, emit: this.#emit }, signal);
   }
 
   async run(): Promise<void> {
     const { once, random, clock } = this.#options;
     const { path, fingerprint, isNew, wasExposed } = this.#identity;
     this.#emit({ event: 'identity', file: path, fingerprint, made: isNew, protected: wasExposed });
-    this.#remembered = await this.#memory.deviceName();
+    this.#finder.remembered = await this.#memory.deviceName();
 
     let { state, action } = begin(isNew, clock.nowMs());
     while (action.kind !== 'end') {
@@ -134,85 +108,12 @@ class Client {
   }
 
   async #find(): Promise<Outcome> {
-    const { target } = this.#options;
     this.#attempts += 1;
-    const outcome = target.kind === 'host' ? this.#settle(hostPlace(target.host)) : await this.#lookFor(target);
-    if (outcome.kind === 'found') {
-      const { name, tunnelPort, httpPort, model } = this.#at();
-      this.#emit({ event: 'found', name, address: this.#address(), tunnelPort, httpPort, model });
-    }
-    return outcome;
-  }
-
-  async #lookFor(target: Exclude<Target, { kind: 'host' }>): Promise<Outcome> {
-    const wanted = target.kind === 'name' ? target.name : this.#remembered;
-    this.#emit({ event: 'looking', for: wanted });
-    const devices = await this.#browse(wanted);
-    const selection = select(target, devices, this.#remembered);
-    switch (selection.kind) {
-      case 'one':
-        return this.#settle(devicePlace(selection.device, selection.sought));
-      case 'several': {
-        const device = await this.#choose(selection.devices);
-        this.#remembered = device.name;
-        return this.#settle(devicePlace(device, true));
-      }
-      case 'none': {
-        if (target.kind === 'name' && (await this.#isKnownToSystem(target.name))) {
-          return this.#settle(hostPlace(target.name));
-        }
-        const what = wanted === null ? 'no device answers by mDNS' : `no device ${wanted} answers by mDNS`;
-        const others = devices.map(({ name }) => name).join(', ');
-        return { kind: 'not-found', why: others === '' ? what : `${what}; others do: ${others}` };
-      }
-    }
-  }
-
-  /** Until the one that is wanted has answered, or all had the time to. */
-  async #browse(wanted: string | null): Promise<FoundDevice[]> {
-    const { clock, log } = this.#options;
-    const enough = new AbortController();
-    const onFound = (device: FoundDevice) => {
-      if (wanted !== null && isNamed(device, wanted)) enough.abort();
-    };
-    try {
-      const signal = AbortSignal.any([this.#signal, enough.signal]);
-      return await browse({ timeoutMs: BROWSE_MS, clock, signal, onFound, log });
-    } catch (error) {
-      const { code, message } = asFailure(error);
-      this.#emit({ event: 'note', code, sentence: message });
-      return [];
-    }
-  }
-
-  /** A short name may stand in /etc/hosts or in the local DNS; one below `.local` is known where nss-mdns is. */
-  async #isKnownToSystem(name: string): Promise<boolean> {
-    const known = lookup(name).then(
-      () => true,
-      () => false,
-    );
-    return await Promise.race([known, pause(this.#options.clock, BROWSE_MS, this.#signal).then(() => false)]);
-  }
-
-  async #choose(devices: readonly FoundDevice[]): Promise<FoundDevice> {
-    const shown = devices.map(({ name, addresses, tunnelPort, httpPort, model }) => ({
-      ...{ name, address: addresses[0] ?? '', tunnelPort, httpPort, model },
-    }));
-    this.#emit({ event: 'choose', devices: shown });
-    const index = (await this.#options.choose?.(shown, this.#signal)) ?? null;
-    const device = index === null ? undefined : devices[index];
-    if (device !== undefined) return device;
-    throw new Failure('pair.several', `there are several devices: ${devices.map(({ name }) => name).join(', ')}`);
-  }
-
-  #settle(place: Place): Outcome {
-    const { target, tunnelPort, httpPort } = this.#options;
-    const ofTarget = target.kind === 'any' ? null : target.tunnelPort;
-    this.#place = {
-      ...place,
-      tunnelPort: tunnelPort ?? ofTarget ?? place.tunnelPort,
-      httpPort: httpPort ?? place.httpPort,
-    };
+    const found = await this.#finder.find();
+    if ('why' in found) return { kind: 'not-found', why: found.why };
+    this.#place = found;
+    const { name, tunnelPort, httpPort, model } = found;
+    this.#emit({ event: 'found', name, address: this.#address(), tunnelPort, httpPort, model });
     return { kind: 'found' };
   }
 
@@ -227,21 +128,18 @@ class Client {
     return addresses[(this.#attempts - 1) % addresses.length] ?? '';
   }
 
-  /** Holds the tunnel for as long as it stands. */
+  /** Holds the tunnel for as long as it stands; with `once` just until it does. */
   async #connect(): Promise<Outcome> {
-    const { once, user, runFolder, clock, forwards, sshProgram = 'ssh' } = this.#options;
-    const { tunnelPort, sought } = this.#at();
+    const { once, user, runFolder, clock, forwards, sshProgram } = this.#options;
+    const { tunnelPort } = this.#at();
     const address = this.#address();
     this.#emit({ event: 'connecting', address, tunnelPort });
     const firstUse = !(await this.#memory.isPinned());
     const enough = new AbortController();
-    const working: Promise<void>[] = [];
-    let stood = false;
-
+    let remembering: Promise<void> | null = null;
     const up = () => {
-      stood = true;
       this.#emit({ event: 'connected', address, tunnelPort, firstUse });
-      working.push(this.#rememberDevice());
+      remembering = this.#rememberDevice();
       if (once) return enough.abort();
       for (const { listen, target } of forwards) {
         const [here, there] = [hostAndPort(listen.host, listen.port), hostAndPort(target.host, target.port)];
@@ -258,15 +156,15 @@ class Client {
           identityFile: this.#identity.path,
           hostKeys: { kind: 'first-use', knownHostsFile: this.#memory.knownHostsFile },
           forwards: once ? [] : forwards,
-          folder: once ? `${runFolder}-once-${process.pid}` : runFolder,
+          folder: runFolder,
           connectTimeoutMs: SSH_TIMEOUT_MS,
           clock,
         },
         { up, note: (code, sentence) => this.#emit({ event: 'note', code, sentence }) },
         AbortSignal.any([this.#signal, enough.signal]),
       );
-      await Promise.all(working);
-      if (once && stood) {
+      await remembering;
+      if (enough.signal.aborted) {
         this.#emit({ event: 'verified' });
         return { kind: 'verified' };
       }
@@ -274,18 +172,17 @@ class Client {
       this.#emit({ event: 'lost', heldSeconds: Math.round(end.heldMs / 1000), sentence });
       return { kind: 'lost', heldMs: end.heldMs };
     } catch (error) {
-      await Promise.all(working);
-      return this.#sshFailed(asFailure(error), sought);
+      return this.#notConnected(asFailure(error));
     }
   }
 
-  #sshFailed({ code, message: why }: Failure, sought: boolean): Outcome {
+  #notConnected({ code, message: why }: Failure): Outcome {
     switch (code) {
       case 'ssh.auth-refused':
         this.#emit({ event: 'refused', sentence: why });
         return { kind: 'refused', why };
       case 'ssh.host-key-changed':
-        return { kind: 'other-host-key', why: `${why} (${this.#memory.knownHostsFile})`, sought };
+        return { kind: 'other-host-key', why: `${why} (${this.#memory.knownHostsFile})`, sought: this.#at().sought };
       case 'ssh.local-port':
         return { kind: 'port-taken', why };
       case 'ssh.missing':
@@ -301,11 +198,11 @@ class Client {
     }
   }
 
-  /** Not worth ending a tunnel for. */
+  /** Trouble with that is not worth ending a tunnel for. */
   async #rememberDevice(): Promise<void> {
     const { name } = this.#at();
     if (name === null || name === (await this.#memory.deviceName())) return;
-    this.#remembered = name;
+    this.#finder.remembered = name;
     await this.#memory.rememberDevice(name).catch((error: unknown) => {
       const { code, message } = asFailure(error);
       this.#emit({ event: 'note', code, sentence: message });
@@ -352,23 +249,24 @@ class Client {
     }
   }
 
-  #http(method: 'GET' | 'POST', path: string, body?: { form?: Record<string, string>; json?: unknown }): Promise<Answer> {
+  #http(
+    method: 'GET' | 'POST',
+    path: string,
+    body?: { form?: Record<string, string>; json?: unknown },
+  ): Promise<Answer> {
     const { httpPort: port, path: root } = this.#at();
     const { clock } = this.#options;
     return askDevice({ host: this.#address(), port, clock, signal: this.#signal }, method, `${root}${path}`, body);
   }
 
+  /** Why nothing is done for `seconds`; the loss of a tunnel has been told already. */
   #tellWait(outcome: Outcome, seconds: number): void {
-    const waiting = (reason: WaitingReason) => {
-      const { version = null, policy = null } = this.#info ?? {};
-      this.#emit({ event: 'waiting', reason, seconds, version, policy });
-    };
-    const retry = (code: Failure['code'], sentence: string) =>
-      this.#emit({ event: 'retry', code, sentence, seconds });
+    const { version = null, policy = null } = this.#info ?? {};
+    const waiting = (reason: WaitingReason) => this.#emit({ event: 'waiting', reason, seconds, version, policy });
+    const retry = (code: Failure['code'], sentence: string) => this.#emit({ event: 'retry', code, sentence, seconds });
     switch (outcome.kind) {
       case 'closed':
-        if (this.#info?.policy === 'locked') return waiting('locked');
-        return waiting(this.#info?.policy === 'pin' ? 'pin-closed' : 'closed');
+        return waiting(policy === 'locked' ? 'locked' : policy === 'pin' ? 'pin-closed' : 'closed');
       case 'refused':
         return waiting('overtaken');
       case 'busy':
@@ -384,14 +282,3 @@ class Client {
     }
   }
 }
-
-function devicePlace({ name, addresses, tunnelPort, httpPort, path, model }: FoundDevice, sought: boolean): Place {
-  return { name, addresses, tunnelPort, httpPort: httpPort ?? HTTP_PORT, path, model, sought };
-}
-
-/** The system looks the name up, anew with every attempt. */
-function hostPlace(host: string): Place {
-  const defaults = { tunnelPort: TUNNEL_PORT, httpPort: HTTP_PORT, path: PATH, model: null };
-  return { name: null, addresses: [host], sought: true, ...defaults };
-}
-

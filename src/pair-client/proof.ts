@@ -22,7 +22,9 @@ export async function provePin(pin: string, keyLine: string, memory: Memory, pos
   if (challenge === null) return refusedOf(asked);
   const { session, salt, B } = challenge;
   if (await memory.wasRefused(pin, salt)) {
-    return wrong(`the device refused this PIN before, so it is not tried again (remembered in ${memory.refusedPinFile})`);
+    return wrong(
+      `the device refused this PIN before, so it is not tried again (remembered in ${memory.refusedPinFile})`,
+    );
   }
 
   const proof = await prove(pin, { salt, B }, keyLine);

@@ -14,7 +14,11 @@ export type Selection =
  * asked for again, however many have appeared since. Where it is missing, a single other one may be it under a new
  * name: a device renames itself when its name is taken.
  */
-export function select(target: Exclude<Target, { kind: 'host' }>, devices: readonly FoundDevice[], remembered: string | null): Selection {
+export function select(
+  target: Exclude<Target, { kind: 'host' }>,
+  devices: readonly FoundDevice[],
+  remembered: string | null,
+): Selection {
   const named = target.kind === 'any' ? remembered : target.name;
   const matching = named === null ? devices : devices.filter((device) => isNamed(device, named));
   const [first, ...others] = matching;
@@ -31,6 +35,10 @@ export function select(target: Exclude<Target, { kind: 'host' }>, devices: reado
 
 /** Whether `name` is the instance name of the device, or its host name with or without `.local`. */
 export function isNamed({ name, host }: FoundDevice, wanted: string): boolean {
-  const bare = (text: string) => text.toLowerCase().replace(/\.$/, '').replace(/\.local$/, '');
+  const bare = (text: string) =>
+    text
+      .toLowerCase()
+      .replace(/\.$/, '')
+      .replace(/\.local$/, '');
   return name.toLowerCase() === wanted.toLowerCase() || (host !== null && bare(host) === bare(wanted));
 }
