@@ -52,7 +52,7 @@ export type Outcome =
 /** What is known between two steps. */
 export interface FlowState {
   /** What a wait leads to. */
-  readonly then: 'find' | 'ask';
+  readonly next: 'find' | 'ask';
   /** Whether the key may be in force, so that ssh is tried before anything is asked or sent. */
   readonly tryKey: boolean;
   /** Whether the device took the key and ssh has not been tried since. */
@@ -107,7 +107,7 @@ const MAX_BUSY_MS = 10 * 60_000;
 /** @param keyIsNew whether the key was made just now, so that no device can know it yet */
 export function begin(keyIsNew: boolean, nowMs: number): Step {
   const state: FlowState = {
-    then: 'find',
+    next: 'find',
     tryKey: !keyIsNew,
     sent: false,
     overtaken: 0,
@@ -133,8 +133,8 @@ export function step(state: FlowState, outcome: Outcome, { once, nowMs, random }
     state: { ...state, ...change, ...(kind === 'connect' && { triedAtMs: nowMs }) },
     action: { kind },
   });
-  const wait = (ms: number, then: FlowState['then'], change: Partial<FlowState> = {}): Step => ({
-    state: { ...state, ...change, then },
+  const wait = (ms: number, next: FlowState['next'], change: Partial<FlowState> = {}): Step => ({
+    state: { ...state, ...change, next },
     action: { kind: 'wait', ms },
   });
   const end = (failure: Reason | null): Step => ({ state, action: { kind: 'end', failure } });
@@ -147,7 +147,7 @@ export function step(state: FlowState, outcome: Outcome, { once, nowMs, random }
 
   switch (outcome.kind) {
     case 'waited':
-      return go(state.then);
+      return go(state.next);
 
     case 'found':
       return go(state.tryKey ? 'connect' : 'ask');

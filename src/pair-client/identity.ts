@@ -32,7 +32,7 @@ const COMMENT = 'zeroforce-pair';
 /**
  * The key that the tunnel is opened with: the one in `path`, or, where there is none, one made now (ed25519, without a
  * passphrase, because nobody is there to type it after a restart).
- * @throws Failure `pair.identity`, `pair.ssh-missing`, `pair.state-unwritable`
+ * @throws Failure `pair.identity`, `ssh.missing`, `pair.state-unwritable`
  */
 export async function prepareIdentity(path: string, tools: Tools): Promise<Identity> {
   const isNew = !(await isThere(path)) && (await make(path, tools));
@@ -131,7 +131,7 @@ async function keygen(args: string[], { clock, signal }: Tools) {
     signal,
   });
   if (end.kind === 'ended') return end;
-  if (end.kind === 'missing') throw new Failure('pair.ssh-missing', 'there is no program ssh-keygen');
+  if (end.kind === 'missing') throw new Failure('ssh.missing', 'the program ssh-keygen is not installed');
   throw new Failure('pair.identity', `ssh-keygen did not end in order (${end.kind})`);
 }
 

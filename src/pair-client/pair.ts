@@ -1,7 +1,7 @@
 import { runSsh } from '../openssh/run.ts';
 import type { Forward } from '../openssh/types.ts';
 import { type Clock, pause } from '../support/clock.ts';
-import { asFailure, Failure } from '../support/failures.ts';
+import { asFailure, Failure, type FailureCode } from '../support/failures.ts';
 import { type Answer, infoOf, type PeerInfo, readyOf, takenOf, wordsOf } from './answers.ts';
 import { askDevice } from './device-http.ts';
 import { type PairEvent, type WaitingReason, withoutRepeats } from './events.ts';
@@ -34,6 +34,22 @@ export interface PairOptions extends FinderOptions {
 
 /** For each address, and for the handshake: a Pi that is busy takes its time for the signatures. */
 const SSH_TIMEOUT_MS = 20_000;
+
+/** What ssh says here no other attempt would change. */
+const HOPELESS: ReadonlySet<FailureCode> = new Set<FailureCode>([
+  'ssh.missing',
+  'ssh.identity-unusable',
+  'ssh.unusable-value',
+  'ssh.folder-unusable',
+  'ssh.host-key-unreadable',
+  'internal.unexpected',
+]);
+
+const RETRY_CODES: Partial<Record<Outcome['kind'], FailureCode>> = {
+  'not-found': 'pair.not-found',
+  'other-host-key': 'pair.not-found',
+  'port-taken': 'pair.port-taken',
+};
 
 /**
  * Finds the device, pairs with it where that is needed, and holds the tunnel. Resolves when `signal` was aborted, or,
@@ -136,10 +152,10 @@ class Client {
     this.#emit({ event: 'connecting', address, tunnelPort });
     const firstUse = !(await this.#memory.isPinned());
     const enough = new AbortController();
-    let remembering: Promise<void> | null = null;
+    const remembering: Promise<void>[] = [];
     const up = () => {
       this.#emit({ event: 'connected', address, tunnelPort, firstUse });
-      remembering = this.#rememberDevice();
+      remembering.push(this.#rememberDevice());
       if (once) return enough.abort();
       for (const { listen, target } of forwards) {
         const [here, there] = [hostAndPort(listen.host, listen.port), hostAndPort(target.host, target.port)];
@@ -163,7 +179,7 @@ class Client {
         { up, note: (code, sentence) => this.#emit({ event: 'note', code, sentence }) },
         AbortSignal.any([this.#signal, enough.signal]),
       );
-      await remembering;
+      await Promise.all(remembering);
       if (enough.signal.aborted) {
         this.#emit({ event: 'verified' });
         return { kind: 'verified' };
@@ -177,25 +193,16 @@ class Client {
   }
 
   #notConnected({ code, message: why }: Failure): Outcome {
-    switch (code) {
-      case 'ssh.auth-refused':
-        this.#emit({ event: 'refused', sentence: why });
-        return { kind: 'refused', why };
-      case 'ssh.host-key-changed':
-        return { kind: 'other-host-key', why: `${why} (${this.#memory.knownHostsFile})`, sought: this.#at().sought };
-      case 'ssh.local-port':
-        return { kind: 'port-taken', why };
-      case 'ssh.missing':
-        return { kind: 'hopeless', reason: { code: 'pair.ssh-missing', sentence: why } };
-      case 'ssh.identity-unusable':
-      case 'ssh.unusable-value':
-      case 'ssh.folder-unusable':
-      case 'ssh.host-key-unreadable':
-      case 'internal.unexpected':
-        return { kind: 'hopeless', reason: { code, sentence: why } };
-      default:
-        return { kind: 'no-answer', why };
+    if (code === 'ssh.auth-refused') {
+      this.#emit({ event: 'refused', sentence: why });
+      return { kind: 'refused', why };
     }
+    if (code === 'ssh.host-key-changed') {
+      return { kind: 'other-host-key', why: `${why} (${this.#memory.knownHostsFile})`, sought: this.#at().sought };
+    }
+    if (code === 'ssh.local-port') return { kind: 'port-taken', why };
+    if (HOPELESS.has(code)) return { kind: 'hopeless', reason: { code, sentence: why } };
+    return { kind: 'no-answer', why };
   }
 
   /** Trouble with that is not worth ending a tunnel for. */
@@ -262,23 +269,19 @@ class Client {
   /** Why nothing is done for `seconds`; the loss of a tunnel has been told already. */
   #tellWait(outcome: Outcome, seconds: number): void {
     const { version = null, policy = null } = this.#info ?? {};
-    const waiting = (reason: WaitingReason) => this.#emit({ event: 'waiting', reason, seconds, version, policy });
-    const retry = (code: Failure['code'], sentence: string) => this.#emit({ event: 'retry', code, sentence, seconds });
-    switch (outcome.kind) {
-      case 'closed':
-        return waiting(policy === 'locked' ? 'locked' : policy === 'pin' ? 'pin-closed' : 'closed');
-      case 'refused':
-        return waiting('overtaken');
-      case 'busy':
-        return waiting('busy');
-      case 'not-found':
-      case 'other-host-key':
-        return retry('pair.not-found', outcome.why);
-      case 'port-taken':
-        return retry('pair.port-taken', outcome.why);
-      case 'no-answer':
-      case 'unclear':
-        return retry('pair.no-answer', outcome.why);
+    const reason = waitingReason(outcome, policy);
+    if (reason !== null) this.#emit({ event: 'waiting', reason, seconds, version, policy });
+    else if ('why' in outcome) {
+      const code = RETRY_CODES[outcome.kind] ?? 'pair.no-answer';
+      this.#emit({ event: 'retry', code, sentence: outcome.why, seconds });
     }
   }
+}
+
+function waitingReason({ kind }: Outcome, policy: string | null): WaitingReason | null {
+  if (kind === 'refused') return 'overtaken';
+  if (kind === 'busy') return 'busy';
+  if (kind !== 'closed') return null;
+  if (policy === 'locked') return 'locked';
+  return policy === 'pin' ? 'pin-closed' : 'closed';
 }

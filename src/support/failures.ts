@@ -111,7 +111,6 @@ export const FAILURES = {
   'pair.identity':
     'Give --identity a private key without passphrase that belongs to this user; or another path, where one is made',
   'pair.state-unwritable': 'Check that the folder of --identity exists, is writable and has free space',
-  'pair.ssh-missing': 'Install ssh and ssh-keygen (the package openssh-client)',
   'pair.host-key':
     'When the device was installed anew, or exchanged, remove its line from the known_hosts file and pair again; otherwise somebody else answers in its place',
   'pair.key-rejected': 'Give --identity a key that the device accepts: ed25519, ECDSA, or RSA of 2048 bits or more',

@@ -1,0 +1,140 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { descendants, endChild, freePort } from '../support/processes.ts';
+import { PROGRAM, type Service, startService } from '../support/service.ts';
+import { hardenedConfig, type Sshd, startSshd } from '../support/sshd.ts';
+import { until } from '../support/until.ts';
+
+export interface Event {
+  event: string;
+  time: string;
+  [field: string]: unknown;
+}
+
+export function temporaryFolder(t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'zeroforce-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+  return folder;
+}
+
+/** `tunnel-agent pair --json …` as a process of its own, with a home of its own. */
+export class PairProcess {
+  readonly child: ChildProcess;
+  stdout = '';
+  stderr = '';
+  readonly #exited: Promise<number | null>;
+
+  constructor(
+    args: readonly string[],
+    {
+      env = {},
+      home,
+      wrapper = [],
+    }: { env?: Record<string, string>; home: string; wrapper?: readonly string[] },
+  ) {
+    const [program = PROGRAM, ...rest] = [...wrapper, PROGRAM, 'pair', ...args];
+    this.child = spawn(program, rest, {
+      env: { PATH: process.env.PATH, HOME: home, XDG_RUNTIME_DIR: home, ...env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      this.stdout += text;
+    });
+    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
+    });
+    this.#exited = once(this.child, 'close').then(([code]) => code as number | null);
+  }
+
+  /** Every complete line, which must be JSON. */
+  get events(): Event[] {
+    return this.stdout
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as Event);
+  }
+
+  named(event: string): Event[] {
+    return this.events.filter((each) => each.event === event);
+  }
+
+  /** The `count`th event of this name. */
+  async sees(event: string, count = 1): Promise<Event> {
+    return until(`event ${event}; so far:\n${this.stdout}${this.stderr}`, () => {
+      const found = this.named(event)[count - 1];
+      if (found === undefined && this.child.exitCode !== null) {
+        throw new Error(`pair ended with ${this.child.exitCode} before ${event}:\n${this.stdout}${this.stderr}`);
+      }
+      return found;
+    }).catch((error: Error) => {
+      throw new Error(`${error.message}\n--- now:\n${this.stdout}${this.stderr}`);
+    });
+  }
+
+  below(): number[] {
+    return descendants(this.child.pid ?? 0);
+  }
+
+  exit(): Promise<number | null> {
+    return this.#exited;
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    this.child.kill(signal);
+    return this.#exited;
+  }
+
+  async end(): Promise<void> {
+    await endChild(this.child, 'SIGTERM');
+  }
+}
+
+/** Starts `tunnel-agent pair --json`; ended with the test. */
+export function startPair(
+  t: Test,
+  args: readonly string[],
+  options: { env?: Record<string, string>; home: string; wrapper?: readonly string[] },
+): PairProcess {
+  const process = new PairProcess([...args, '--json'], options);
+  t.teardown(() => process.end());
+  return process;
+}
+
+export interface TestDevice {
+  service: Service;
+  sshd: Sshd;
+  httpPort: number;
+  /** The arguments that lead `pair` to it. */
+  args: string[];
+  folder: string;
+}
+
+/** A device of real parts: the service and the hardened sshd, which read and write one key file. */
+export async function startDevice(
+  t: Test,
+  settings: Record<string, string> = {},
+  folder = temporaryFolder(t),
+): Promise<TestDevice> {
+  const authorizedKeys = join(folder, 'ssh', 'authorized_keys');
+  const httpPort = await freePort();
+  const sshd = await startSshd(join(folder, 'sshd'), await hardenedConfig(authorizedKeys, httpPort));
+  t.teardown(() => sshd.stop());
+  const service = await startService(folder, {
+    ZEROFORCE_AUTHORIZED_KEYS_FILE: authorizedKeys,
+    ZEROFORCE_HTTP_PORT: String(httpPort),
+    ZEROFORCE_TUNNEL_PORT: String(sshd.port),
+    ...settings,
+  });
+  t.teardown(() => service.stop('SIGKILL'));
+  return { service, sshd, httpPort, folder, args: pathTo(sshd.port, httpPort) };
+}
+
+export function pathTo(tunnelPort: number, httpPort: number): string[] {
+  return [`127.0.0.1:${tunnelPort}`, '--http-port', String(httpPort), '--user', userInfo().username];
+}
+
+export const isReady = async (service: Service) => (await service.get('/zeroforce/readytopair')) === 'true';
