@@ -42,7 +42,7 @@ export function parseTarget(text: string | undefined): Target {
     return isFound ? { kind: 'name', name, tunnelPort } : { kind: 'host', host: name, tunnelPort };
   }
   // An instance name may be any text, colons included; a leading dash would be an option to somebody.
-  if (text.startsWith('-') || Buffer.byteLength(text) > 63 || /[\u0000-\u001f\u007f]/.test(text)) {
+  if (/^[-[]/.test(text) || Buffer.byteLength(text) > 63 || /[\u0000-\u001f\u007f]/.test(text)) {
     throw bad('is neither a name nor an address');
   }
   return { kind: 'name', name: text, tunnelPort: null };

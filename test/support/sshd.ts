@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { userInfo } from 'node:os';
@@ -20,16 +21,16 @@ export interface Sshd {
 /**
  * Starts a real sshd on a free port of 127.0.0.1, in the foreground, with a host key of its own.
  *
- * @param dir a folder of the test, for configuration and host key
+ * @param dir a folder of the test, for configuration and host key; a key that is there is used again
  * @param config lines of sshd_config; Port, ListenAddress and HostKey are added in front, and the first value counts
  */
-export async function startSshd(dir: string, config: string): Promise<Sshd> {
+export async function startSshd(dir: string, config: string, givenPort?: number): Promise<Sshd> {
   const program = findProgram('sshd');
   if (program === null) throw new Error('sshd is not installed');
-  const port = await freePort();
+  const port = givenPort ?? (await freePort());
   await mkdir(dir, { recursive: true, mode: 0o700 });
   if (process.getuid?.() === 0) await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
-  const hostKey = await makeKey(join(dir, 'host_key'), 'host');
+  const hostKey = await hostKeyIn(dir);
   const file = join(dir, 'sshd_config');
   // The temporary folder lies below /tmp, which everybody may write to: StrictModes would refuse any key file there.
   const own = ['ListenAddress 127.0.0.1', `Port ${port}`, `HostKey ${hostKey.path}`, 'PidFile none', 'StrictModes no'];
@@ -80,6 +81,12 @@ async function answers(port: number): Promise<boolean> {
   } finally {
     socket.destroy();
   }
+}
+
+async function hostKeyIn(dir: string): Promise<{ path: string; publicKey: string }> {
+  const path = join(dir, 'host_key');
+  if (!existsSync(path)) return makeKey(path, 'host');
+  return { path, publicKey: (await readFile(`${path}.pub`, 'utf8')).trim() };
 }
 
 /** A fresh ed25519 key pair at `path` and `path.pub`. */
