@@ -104,17 +104,27 @@ const ONCE_OVERTAKEN = 3;
 const MAX_PROOFS = 3;
 const MAX_BUSY_MS = 10 * 60_000;
 
-/** @param keyIsNew whether the key was made just now, so that no device can know it yet */
-export function begin(keyIsNew: boolean, nowMs: number): Step {
+/**
+ * How likely the device knows the key: it was made just now; it was there before; or the device has been connected with
+ * before.
+ */
+export type KeyKnown = 'no' | 'perhaps' | 'yes';
+
+/**
+ * A device may take a refused attempt by ssh for a tunnel, and then closes pairing for ten minutes. So ssh comes first
+ * only where it can be expected to succeed: a restart asks and sends nothing. A key that is perhaps known is tried once
+ * pairing is found closed; while it is open, sending a key that is in force already changes nothing.
+ */
+export function begin(known: KeyKnown, nowMs: number): Step {
   const state: FlowState = {
     next: 'find',
-    tryKey: !keyIsNew,
+    tryKey: known === 'yes',
     sent: false,
     overtaken: 0,
     failures: 0,
     proofs: 0,
     stood: false,
-    triedAtMs: nowMs,
+    triedAtMs: known === 'perhaps' ? Number.NEGATIVE_INFINITY : nowMs,
   };
   return { state, action: { kind: 'find' } };
 }
@@ -185,8 +195,8 @@ export function step(state: FlowState, outcome: Outcome, { once, nowMs, random }
       return go('send');
 
     case 'closed':
-      if (outcome.pin) return go('prove');
       if (nowMs - state.triedAtMs >= TRY_KEY_AGAIN_MS) return go('connect', { failures: 0 });
+      if (outcome.pin) return go('prove');
       return wait(between(POLL_MS.from, POLL_MS.to), 'ask', { failures: 0 });
 
     case 'taken':

@@ -95,7 +95,8 @@ class Client {
     this.#emit({ event: 'identity', file: path, fingerprint, made: isNew, protected: wasExposed });
     this.#finder.remembered = await this.#memory.deviceName();
 
-    let { state, action } = begin(isNew, clock.nowMs());
+    const known = isNew ? 'no' : (await this.#memory.isPinned()) ? 'yes' : 'perhaps';
+    let { state, action } = begin(known, clock.nowMs());
     while (action.kind !== 'end') {
       const outcome = await this.#act(action);
       if (this.#signal.aborted) return;

@@ -1,15 +1,15 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { type Action, begin, type FlowContext, type Outcome, step } from '../../src/pair-client/flow.ts';
+import { type Action, begin, type FlowContext, type KeyKnown, type Outcome, step } from '../../src/pair-client/flow.ts';
 
 const context: FlowContext = { once: false, nowMs: 0, random: () => 0.5 };
 
 /** The actions that these outcomes lead to. */
 function actions(
   outcomes: Outcome[],
-  { keyIsNew = false, ...change }: Partial<FlowContext> & { keyIsNew?: boolean } = {},
+  { known = 'yes', ...change }: Partial<FlowContext> & { known?: KeyKnown } = {},
 ): Action[] {
-  let { state, action } = begin(keyIsNew, 0);
+  let { state, action } = begin(known, 0);
   const seen = [action];
   for (const outcome of outcomes) {
     ({ state, action } = step(state, outcome, { ...context, ...change }));
@@ -27,13 +27,28 @@ const open: Outcome = { kind: 'open' };
 const closed: Outcome = { kind: 'closed', pin: false };
 const taken: Outcome = { kind: 'taken' };
 
-t.test('a key that was there before is tried first, and where it works nothing is asked or sent', async (t) => {
-  const held: Outcome = { kind: 'lost', heldMs: 1_000_000 };
-  t.strictSame(kinds([found, held, waited, found]), ['find', 'connect', 'wait', 'find', 'connect']);
-});
+t.test(
+  'a key that the device has accepted before is tried first, and where it works nothing is asked or sent',
+  async (t) => {
+    const held: Outcome = { kind: 'lost', heldMs: 1_000_000 };
+    t.strictSame(kinds([found, held, waited, found]), ['find', 'connect', 'wait', 'find', 'connect']);
+  },
+);
 
 t.test('a key that was just made is not tried: the device would take the attempt for a tunnel', async (t) => {
-  t.strictSame(kinds([found, open, taken], { keyIsNew: true }), ['find', 'ask', 'send', 'connect']);
+  t.strictSame(kinds([found, open, taken], { known: 'no' }), ['find', 'ask', 'send', 'connect']);
+});
+
+t.test('a key that the device perhaps knows is tried when pairing is closed, once', async (t) => {
+  const known = 'perhaps';
+  t.strictSame(kinds([found, closed, refused, closed], { known }), ['find', 'ask', 'connect', 'ask', 'wait']);
+  t.strictSame(
+    kinds([found, open, taken], { known }),
+    ['find', 'ask', 'send', 'connect'],
+    'sending it again harms nobody',
+  );
+  const pin: Outcome = { kind: 'closed', pin: true };
+  t.strictSame(kinds([found, pin, refused, pin], { known }), ['find', 'ask', 'connect', 'ask', 'prove']);
 });
 
 t.test('while pairing is closed the device is asked every 2 to 5 s, and nothing else is done', async (t) => {
@@ -49,7 +64,7 @@ t.test('while pairing is closed the device is asked every 2 to 5 s, and nothing 
 
 t.test('a key put back by hand is found after half an hour of waiting', async (t) => {
   t.strictSame(kinds([found, refused, closed], { nowMs: 29 * 60_000 }).at(-1), 'wait');
-  const start = begin(false, 0);
+  const start = begin('yes', 0);
   const waiting = step(start.state, refused, { ...context, nowMs: 1_000 });
   t.equal(step(waiting.state, closed, { ...context, nowMs: 31 * 60_000 }).action.kind, 'connect');
 });
@@ -72,8 +87,8 @@ t.test('a PIN is proved only where the device is ready for it', async (t) => {
 
 t.test('a proof that may have counted is repeated twice at most', async (t) => {
   const round: Outcome[] = [found, { kind: 'closed', pin: true }, { kind: 'unclear', why: 'lost' }, waited];
-  t.equal(kinds([...round, ...round], { keyIsNew: true }).filter((kind) => kind === 'prove').length, 2);
-  t.equal(kinds([...round, ...round, ...round.slice(0, 3)], { keyIsNew: true }).at(-1), 'end');
+  t.equal(kinds([...round, ...round], { known: 'no' }).filter((kind) => kind === 'prove').length, 2);
+  t.equal(kinds([...round, ...round, ...round.slice(0, 3)], { known: 'no' }).at(-1), 'end');
 });
 
 t.test('once: ends where waiting has led nowhere for a while, and says with what', async (t) => {
@@ -119,30 +134,36 @@ const OUTCOMES: Record<Action['kind'], fc.Arbitrary<Outcome>> = {
 
 t.test('whatever happens: no hot loop, no key sent unasked, no wait without bound', async () => {
   fc.assert(
-    fc.property(fc.infiniteStream(fc.nat()), fc.boolean(), fc.boolean(), (seeds, keyIsNew, once) => {
-      const random = () => (seeds.next().value % 1000) / 1000;
-      let nowMs = 0;
-      let { state, action } = begin(keyIsNew, nowMs);
-      let sinceWait = 0;
-      let before: Outcome | null = null;
-      for (let count = 0; count < 200 && action.kind !== 'end'; count += 1) {
-        if (action.kind === 'wait') {
-          if (action.ms < 1_000 && before?.kind !== 'busy') throw new Error(`a wait of ${action.ms} ms`);
-          if (action.ms > 10 * 60_000 + 5_000) throw new Error(`a wait of ${action.ms} ms`);
-          nowMs += action.ms;
-          sinceWait = 0;
-        } else {
-          sinceWait += 1;
-          if (sinceWait > 5) throw new Error('six actions without a wait');
+    fc.property(
+      fc.infiniteStream(fc.nat()),
+      fc.constantFrom<KeyKnown>('no', 'perhaps', 'yes'),
+      fc.boolean(),
+      (seeds, known, once) => {
+        const random = () => (seeds.next().value % 1000) / 1000;
+        let nowMs = 0;
+        let { state, action } = begin(known, nowMs);
+        let sinceWait = 0;
+        let before: Outcome | null = null;
+        for (let count = 0; count < 200 && action.kind !== 'end'; count += 1) {
+          if (action.kind === 'wait') {
+            if (action.ms < 1_000 && before?.kind !== 'busy') throw new Error(`a wait of ${action.ms} ms`);
+            if (action.ms > 10 * 60_000 + 5_000) throw new Error(`a wait of ${action.ms} ms`);
+            nowMs += action.ms;
+            sinceWait = 0;
+          } else {
+            sinceWait += 1;
+            if (sinceWait > 7) throw new Error('eight actions without a wait');
+          }
+          if (action.kind === 'send' && before?.kind !== 'open') throw new Error('sent without asking');
+          if (action.kind === 'prove' && !(before?.kind === 'closed' && before.pin)) throw new Error('proved unasked');
+          const outcome: Outcome =
+            fc.sample(OUTCOMES[action.kind], { numRuns: 1, seed: seeds.next().value })[0] ?? waited;
+          ({ state, action } = step(state, outcome, { once, nowMs, random }));
+          before = outcome;
         }
-        if (action.kind === 'send' && before?.kind !== 'open') throw new Error('sent without asking');
-        if (action.kind === 'prove' && !(before?.kind === 'closed' && before.pin)) throw new Error('proved unasked');
-        const outcome: Outcome = fc.sample(OUTCOMES[action.kind], { numRuns: 1, seed: seeds.next().value })[0] ?? waited;
-        ({ state, action } = step(state, outcome, { once, nowMs, random }));
-        before = outcome;
-      }
-      return true;
-    }),
+        return true;
+      },
+    ),
     { numRuns: 200 },
   );
 });

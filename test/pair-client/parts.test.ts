@@ -30,7 +30,18 @@ t.test('HOST: what is looked for, and what is taken as it is', async (t) => {
   ] as const) {
     t.strictSame(parseTarget(text), expected, String(text));
   }
-  for (const text of ['', ' ', '-oProxyCommand=x', '[beamer]', '[::1', '1.2.3', '300.1.1.1', 'a:0', 'a:65536', 'a\nb']) {
+  for (const text of [
+    '',
+    ' ',
+    '-oProxyCommand=x',
+    '[beamer]',
+    '[::1',
+    '1.2.3',
+    '300.1.1.1',
+    'a:0',
+    'a:65536',
+    'a\nb',
+  ]) {
     t.throws(() => parseTarget(text), { code: 'pair.target' }, JSON.stringify(text));
   }
   fc.assert(
@@ -54,7 +65,18 @@ t.test('a forward is read as ssh reads it, and its target stays as it is written
   t.strictSame(parseForward('0.0.0.0:1:127.0.0.1:2'), local(['0.0.0.0', 1], ['127.0.0.1', 2]));
   t.strictSame(parseForward('*:1:localhost:2'), local(['0.0.0.0', 1], ['localhost', 2]));
   t.strictSame(parseForward('[::1]:1:[::1]:2'), local(['::1', 1], ['::1', 2]));
-  for (const text of ['', '1:2', '1:localhost', 'x:localhost:2', '0:localhost:2', '1:localhost:65536', '::1:1:a:2', '1:-o:2', '[a]:1:b:2', '1:a b:2']) {
+  for (const text of [
+    '',
+    '1:2',
+    '1:localhost',
+    'x:localhost:2',
+    '0:localhost:2',
+    '1:localhost:65536',
+    '::1:1:a:2',
+    '1:-o:2',
+    '[a]:1:b:2',
+    '1:a b:2',
+  ]) {
     t.throws(() => parseForward(text), { code: 'pair.forward' }, text);
   }
 });
@@ -88,7 +110,8 @@ t.test('readytopair of older and newer firmware', async (t) => {
     t.equal(readyOf(answer(200, body)), true, body);
   }
   for (const body of ['false', 'false\n', '{"ready":false}']) t.equal(readyOf(answer(200, body)), false, body);
-  for (const body of ['', 'TRUE!', HTML, '{"ready":"true"}', '[true]', 'null', '{}']) t.equal(readyOf(answer(200, body)), null, body);
+  for (const body of ['', 'TRUE!', HTML, '{"ready":"true"}', '[true]', 'null', '{}'])
+    t.equal(readyOf(answer(200, body)), null, body);
   t.equal(readyOf(answer(302, 'true')), null, 'a redirect is not followed');
 });
 
@@ -102,7 +125,10 @@ t.test('a key was taken only where the device says so', async (t) => {
   }
   t.strictSame(takenOf(answer(403, '{"ok":false}')), { kind: 'closed', pin: false });
   t.strictSame(takenOf(answer(429, '', { 'retry-after': '7' })), { kind: 'busy', afterMs: 7_000 });
-  t.strictSame(busyOf(answer(429, '', { 'retry-after': 'Wed, 21 Oct 2015 07:28:00 GMT' })), { kind: 'busy', afterMs: 60_000 });
+  t.strictSame(busyOf(answer(429, '', { 'retry-after': 'Wed, 21 Oct 2015 07:28:00 GMT' })), {
+    kind: 'busy',
+    afterMs: 60_000,
+  });
   t.equal(takenOf(answer(500, 'OK')).kind, 'no-answer');
   t.equal(takenOf(answer(302, 'OK')).kind, 'no-answer');
   t.match(takenOf(answer(400, '{"ok":false,"error":"too\\u001b[31m short\\nreally"}')), {
@@ -122,7 +148,10 @@ t.test('info of any firmware, without what could harm a terminal', async (t) => 
 t.test('the same trouble is said once, and again after ten minutes or when something else happened', async (t) => {
   const said: string[] = [];
   let nowMs = 0;
-  const emit = withoutRepeats((event) => said.push(event.event), () => nowMs);
+  const emit = withoutRepeats(
+    (event) => said.push(event.event),
+    () => nowMs,
+  );
   const retry: PairEvent = { event: 'retry', code: 'pair.no-answer', sentence: 'nobody', seconds: 2 };
   emit({ event: 'looking', for: null });
   emit(retry);

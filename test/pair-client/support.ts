@@ -30,11 +30,7 @@ export class PairProcess {
 
   constructor(
     args: readonly string[],
-    {
-      env = {},
-      home,
-      wrapper = [],
-    }: { env?: Record<string, string>; home: string; wrapper?: readonly string[] },
+    { env = {}, home, wrapper = [] }: { env?: Record<string, string>; home: string; wrapper?: readonly string[] },
   ) {
     const [program = PROGRAM, ...rest] = [...wrapper, PROGRAM, 'pair', ...args];
     this.child = spawn(program, rest, {
