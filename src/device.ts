@@ -9,6 +9,8 @@ import { EverPaired } from './pairing/ever-paired.ts';
 import { createPairingApp, type DeviceInfo } from './pairing/http.ts';
 import { KeyFile } from './pairing/key-file.ts';
 import { type Observation, Pairing, type PairingStatus } from './pairing/pairing.ts';
+import { PinFile } from './pairing/pin-file.ts';
+import { PinGuard } from './pairing/pin-guard.ts';
 import { type Cancel, type Clock, systemClock } from './support/clock.ts';
 import { asFailure, FAILURES, type Failure, type FailureCode } from './support/failures.ts';
 import { HttpListener } from './support/http-listener.ts';
@@ -94,10 +96,13 @@ export class Device {
 
     this.#control = new ControlServer({ runDir, routes: this.#routes(), log });
     this.#pairing = new Pairing({
+      policy: pairing.policy,
       timeoutMs: pairing.timeoutMs,
       remember: pairing.remember,
       keyFile: new KeyFile({ path: pairing.authorizedKeysFile, keyOptions: pairing.keyOptions ?? '', log }),
       everPaired: new EverPaired({ stateDir }),
+      pin: new PinGuard({ file: new PinFile({ stateDir }), clock, log }),
+      audit: { record: async () => undefined },
       observe: () => this.#lookAgain(),
       clock,
       log,
@@ -250,7 +255,9 @@ export class Device {
   #faults(): Failure[] {
     const observation = this.#monitor?.status().observation;
     const monitorFailure = observation?.kind === 'fault' ? observation.failure : null;
-    return [this.#controlFailure, monitorFailure, this.#http.status().failure].filter((failure) => failure !== null);
+    return [this.#controlFailure, monitorFailure, this.#http.status().failure, ...this.#pairing.faults()].filter(
+      (failure) => failure !== null,
+    );
   }
 
   #uptimeMs(): number {

@@ -13,12 +13,13 @@ const MAY_IMPORT: Record<string, string[]> = {
   openssh: [],
   monitor: [],
   pairing: ['srp'],
+  reset: [],
   page: [],
   control: [],
   tunnel: ['protocol', 'openssh'],
   meeting: [],
   'pair-client': ['discovery', 'openssh', 'srp'],
-  device: ['config', 'control', 'discovery', 'meeting', 'monitor', 'page', 'pairing', 'tunnel'],
+  device: ['config', 'control', 'discovery', 'meeting', 'monitor', 'page', 'pairing', 'reset', 'tunnel'],
   cli: ['config', 'control', 'monitor', 'device', 'pair-client'],
 };
 

@@ -1,4 +1,4 @@
-import { lstat } from 'node:fs/promises';
+import { lstat, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileErrorReason, makeFolder, removeLeftovers, replaceFile, syncFolder } from '../support/atomic-file.ts';
 import { Failure, systemCode } from '../support/failures.ts';
@@ -51,6 +51,24 @@ export class EverPaired {
     } catch (error) {
       const reason = fileErrorReason(error);
       throw new Failure('state.unwritable', `${this.#path} could not be written: ${reason}`, { cause: error });
+    }
+  }
+
+  /**
+   * Removes the marker; when it resolves, the device counts as never paired also after a power cut. As with `remember`,
+   * not while another write is under way.
+   *
+   * @throws Failure `state.unwritable` with the reason
+   */
+  async forget(): Promise<void> {
+    try {
+      await rm(this.#path, { recursive: true, force: true }); // a damaged one may be anything
+      // Also where there was none: who removed it may have been killed before this step.
+      await syncFolder(this.#stateDir);
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return; // not even a state folder
+      const reason = fileErrorReason(error);
+      throw new Failure('state.unwritable', `${this.#path} could not be removed: ${reason}`, { cause: error });
     }
   }
 

@@ -5,14 +5,16 @@ import express, {
   type RequestHandler,
   type Response,
 } from 'express';
+import { GROUP, HASH } from '../srp/group.ts';
 import type { Clock } from '../support/clock.ts';
-import { Failure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import { Answers } from './answer.ts';
 import { isTrustedOrigin, ownAddresses } from './origin.ts';
+import type { Pairing } from './pairing.ts';
+import type { PinRequest } from './pin-guard.ts';
 import { RateLimit } from './rate-limit.ts';
-import { Refusal } from './refusal.ts';
-import { readKeyField } from './request-body.ts';
+import { asRefusal, CLOSED, Refusal, tooMany } from './refusal.ts';
+import { readKeyField, readNothing, readPinRequest } from './request-body.ts';
 
 export interface DeviceInfo {
   version: string;
@@ -24,7 +26,10 @@ export interface DeviceInfo {
 
 export interface PairingAppOptions {
   /** The part of `Pairing` that is reached from outside. */
-  pairing: { isOpen(): boolean; setKey(text: string, source: string): Promise<unknown> };
+  pairing: Pick<Pairing, 'policy' | 'isOpen' | 'refusesPin' | 'pinWaitSeconds' | 'pinChallenge'> & {
+    setKey(text: string, source: string): Promise<unknown>;
+    setKeyWithPin(request: PinRequest, source: string): Promise<{ M2: Buffer }>;
+  };
   info: () => DeviceInfo;
   /** Whether the service itself works; a proxy that does not answer is no reason for false. */
   healthy: () => boolean;
@@ -37,7 +42,10 @@ export interface PairingAppOptions {
 }
 
 const SET_KEY = '/zeroforce/setkey';
-const CLOSED = 'Not in pairing mode; refusing to change authorized key';
+const PIN_CHALLENGE = '/zeroforce/pin/challenge';
+const PIN_SET_KEY = '/zeroforce/pin/setkey';
+/** Their refusals are of interest: somebody tried to pair. The rate limit bounds the number. */
+const PAIRING_PATHS: ReadonlySet<string> = new Set([SET_KEY, PIN_CHALLENGE, PIN_SET_KEY]);
 
 /** The HTTP routes of docs/pairing.md. The caller owns the listener, and with it the time a request may take. */
 export function createPairingApp(options: PairingAppOptions): Express {
@@ -51,8 +59,12 @@ export function createPairingApp(options: PairingAppOptions): Express {
 
   async function refuseTooMany(res: Response): Promise<void> {
     const seconds = await rateLimit.waitSeconds(sourceOf(res));
-    if (seconds === 0) return;
-    throw new Refusal(429, `Too many requests; try again in ${seconds} s`, { 'Retry-After': String(seconds) });
+    if (seconds > 0) throw tooMany('Too many requests', seconds);
+  }
+
+  function refuseWrongBefore(res: Response): void {
+    const seconds = pairing.pinWaitSeconds(sourceOf(res));
+    if (seconds > 0) throw tooMany('The PIN was wrong', seconds);
   }
 
   function refuseForeignPage(req: Request): void {
@@ -66,6 +78,27 @@ export function createPairingApp(options: PairingAppOptions): Express {
     if (!pairing.isOpen()) throw new Refusal(403, CLOSED);
   }
 
+  function refusePin(): void {
+    const failure = pairing.refusesPin();
+    if (failure !== null) throw failure;
+  }
+
+  /** The order of the checks is part of the contract (pairing: requests 1); 405 is the router's, what follows is 413. */
+  async function refuseBeforeBody(req: Request, res: Response): Promise<void> {
+    await refuseTooMany(res); // 429
+    refuseForeignPage(req); // 403
+    refuseTunnel(res); // 403
+    refuseWhenClosed(); // 403
+  }
+
+  async function refusePinBeforeBody(req: Request, res: Response): Promise<void> {
+    await refuseTooMany(res); // 429
+    refuseWrongBefore(res); // 429
+    refuseForeignPage(req); // 403
+    refuseTunnel(res); // 403
+    refusePin(); // 403
+  }
+
   const readyToPair: RequestHandler = (req, res) => {
     refuseTunnel(res);
     const ready = pairing.isOpen();
@@ -74,21 +107,34 @@ export function createPairingApp(options: PairingAppOptions): Express {
     else answer.text(res, 200, String(ready));
   };
 
-  /** The order of the checks is part of the contract (pairing: requests 1); 405 is the router's. */
   const setKey: RequestHandler = async (req, res) => {
-    await refuseTooMany(res); // 429
-    refuseForeignPage(req); // 403
-    refuseTunnel(res); // 403
-    refuseWhenClosed(); // 403
+    await refuseBeforeBody(req, res);
     const key = await readKeyField(req, res); // 413, 415, 400
     await pairing.setKey(key, sourceOf(res)); // 400, 403 when it closed meanwhile, 500
     answer.json(res, 200, { ok: true });
   };
 
+  const pinChallenge: RequestHandler = async (req, res) => {
+    await refusePinBeforeBody(req, res);
+    await readNothing(req); // 413, 415, 400
+    const { session, salt, B } = await pairing.pinChallenge(sourceOf(res)); // 429 where all together ask too often
+    const numbers = { salt: salt.toString('hex'), B: B.toString('hex') };
+    answer.json(res, 200, { ok: true, session, group: GROUP, hash: HASH, ...numbers });
+  };
+
+  const pinSetKey: RequestHandler = async (req, res) => {
+    await refusePinBeforeBody(req, res);
+    const request = await readPinRequest(req); // 413, 415, 400
+    const { M2 } = await pairing.setKeyWithPin(request, sourceOf(res)); // 403, 400 for the key, 500
+    answer.json(res, 200, { ok: true, M2: M2.toString('hex') });
+  };
+
   const showInfo: RequestHandler = (_req, res) => {
     const { version, hostname, uptimeSeconds, devmode } = info();
     const uptime = Math.floor(uptimeSeconds);
-    answer.json(res, 200, { version, hostname, pairing_mode: pairing.isOpen(), uptime, devmode });
+    const { policy } = pairing;
+    const [pairing_mode, pin_ready] = [pairing.isOpen(), pairing.refusesPin() === null];
+    answer.json(res, 200, { version, hostname, pairing_mode, policy, pin_ready, uptime, devmode });
   };
 
   const showHealth: RequestHandler = (_req, res) => {
@@ -97,11 +143,10 @@ export function createPairingApp(options: PairingAppOptions): Express {
   };
 
   const refuse: ErrorRequestHandler = (error: unknown, req, res, _next) => {
-    const refusal = asRefusal(error);
+    const refusal = asRefusal(error, pairing.pinWaitSeconds(sourceOf(res)));
     if (refusal === null) log.error({ err: error, path: req.path }, 'a request failed for a fault of the program');
     const { status, message, headers } = refusal ?? new Refusal(500, 'The device could not answer; its log tells why');
-    // What a pairing was refused for is of interest; its number is bounded by the rate limit.
-    const level = req.path === SET_KEY && status === 403 ? 'info' : 'debug';
+    const level = PAIRING_PATHS.has(req.path) && status === 403 ? 'info' : 'debug';
     log[level]({ status, method: req.method, path: req.path, source: sourceOf(res) }, `refused: ${message}`);
     if (res.headersSent) {
       req.socket.destroy();
@@ -118,6 +163,8 @@ export function createPairingApp(options: PairingAppOptions): Express {
   app.use(noteSource);
   app.route('/zeroforce/readytopair').get(readyToPair).all(only('GET, HEAD'));
   app.route(SET_KEY).post(setKey).all(only('POST'));
+  app.route(PIN_CHALLENGE).post(pinChallenge).all(only('POST'));
+  app.route(PIN_SET_KEY).post(pinSetKey).all(only('POST'));
   app.route('/zeroforce/info').get(showInfo).all(only('GET, HEAD'));
   app.route('/healthz').get(showHealth).all(only('GET, HEAD'));
   app.use(() => {
@@ -131,15 +178,6 @@ function only(methods: string): RequestHandler {
   return (req) => {
     throw new Refusal(405, `${req.method} is not possible here; possible is ${methods}`, { Allow: methods });
   };
-}
-
-/** What a failure of `Pairing.setKey` means to the client; null for a fault of the program. */
-function asRefusal(error: unknown): Refusal | null {
-  if (error instanceof Refusal) return error;
-  if (!(error instanceof Failure)) return null;
-  if (error.code === 'key.invalid') return new Refusal(400, error.message);
-  if (error.code === 'pairing.closed') return new Refusal(403, CLOSED);
-  return new Refusal(500, 'The key could not be stored; the old one is kept, and the log of the device tells why');
 }
 
 /**

@@ -1,6 +1,13 @@
-import { constants, lstat, open, readdir, realpath, stat } from 'node:fs/promises';
+import { constants, lstat, open, readdir, realpath, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
-import { type FileOwner, fileErrorReason, makeFolder, removeLeftovers, replaceFile } from '../support/atomic-file.ts';
+import {
+  type FileOwner,
+  fileErrorReason,
+  makeFolder,
+  removeLeftovers,
+  replaceFile,
+  syncFolder,
+} from '../support/atomic-file.ts';
 import { Failure, systemCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import { type PublicKey, parsePublicKey } from './public-key.ts';
@@ -79,6 +86,24 @@ export class KeyFile {
     }
   }
 
+  /**
+   * Removes the file, with every key in it; when it resolves, they stay gone after a power cut. A link is removed
+   * itself, what it points to stays. May be called while a replacement is under way: whichever is last wins.
+   *
+   * @throws Failure `key.unwritable` with the reason
+   */
+  async remove(): Promise<void> {
+    try {
+      await unlink(this.path).catch(unlessMissing);
+      // Also where there was none: who removed it may have been killed before this step.
+      await syncFolder(dirname(this.path)).catch(unlessMissing);
+    } catch (error) {
+      throw new Failure('key.unwritable', `${this.path} could not be removed: ${fileErrorReason(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
   async #read(): Promise<string> {
     try {
       // O_NONBLOCK: a named pipe in that place must not hang the service.
@@ -151,6 +176,10 @@ export class KeyFile {
       folder = dirname(folder);
     }
   }
+}
+
+function unlessMissing(error: unknown): void {
+  if (systemCode(error) !== 'ENOENT') throw error;
 }
 
 function validKey(text: string): PublicKey | null {

@@ -33,7 +33,24 @@ export const FAILURES = {
   'key.invalid': 'Send one line of an OpenSSH public key, as in id_ed25519.pub',
   'key.unreadable': 'Check the authorized keys file: a regular file, readable by the service: ls -l FILE',
   'key.unwritable': 'Check the folder of the authorized keys file: writable, free space, owned by the right user',
-  'pairing.closed': 'Stop the tunnel and wait for the pairing timeout, or reset the pairing on the device',
+  'pairing.closed':
+    'Stop the tunnel and wait for the pairing timeout; or, on the device: tunnel-agent pairing open, or tunnel-agent pairing reset',
+  'pairing.tunnel-stands': 'End the paired tunnel at its client first, or reset pairing: tunnel-agent pairing reset',
+  'pairing.tunnel-unknown':
+    'Look at what keeps the service from seeing the tunnel: tunnel-agent status; then try again',
+  'pairing.pin-missing':
+    'Set a PIN on the device: tunnel-agent pairing pin; or choose another ZEROFORCE_PAIRING_POLICY',
+  'pairing.pin-invalid': 'Choose 6 to 16 digits, or let the device make a PIN: tunnel-agent pairing pin',
+  'pairing.pin-wrong':
+    'Compare the PIN with the one of the device, then try again; a new one: tunnel-agent pairing pin',
+  'pairing.pin-locked':
+    'Find out who guesses (tunnel-agent pairing audit), then set a new PIN on the device: tunnel-agent pairing pin',
+  'pairing.pin-challenge': 'Ask for a new challenge and prove the PIN again; a challenge is for one proof within 60 s',
+  'pairing.pin-busy':
+    'Wait, then try again; when strangers keep the device busy, pair without the PIN: tunnel-agent pairing open',
+  'reset.button-unavailable':
+    'Check ZEROFORCE_RESET_BUTTON and that the device tree has the button: ls -l /dev/input; cat /proc/bus/input/devices',
+  'reset.file-unreadable': 'Check that the reset file is a regular file on a partition that can be read: ls -l FILE',
   'http.port-in-use': 'Find the program that holds the port: netstat -tlnp; or choose another with ZEROFORCE_HTTP_PORT',
   'http.address-unavailable': 'Choose an address of this machine with ZEROFORCE_HTTP_HOST, or :: for all',
   'http.not-permitted': 'Use a port above 1023 with ZEROFORCE_HTTP_PORT, or run the service as root',

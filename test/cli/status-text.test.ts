@@ -12,6 +12,9 @@ const paired: DeviceStatus = {
   pairing: {
     policy: 'open',
     open: false,
+    pinReady: false,
+    openedLocally: null,
+    pin: { set: false, failuresLeft: 20, locked: false },
     reason: 'a tunnel stands',
     opensInSeconds: null,
     tunnel: 'active',

@@ -150,6 +150,8 @@ t.test('info tells what the device is', async (t) => {
       version: '1.2.3',
       hostname: 'beamer',
       pairing_mode: open,
+      policy: 'open',
+      pin_ready: false,
       uptime: 12,
       devmode: false,
     });

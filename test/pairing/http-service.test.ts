@@ -1,40 +1,19 @@
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { EverPaired } from '../../src/pairing/ever-paired.ts';
-import { KeyFile } from '../../src/pairing/key-file.ts';
-import { type Observation, Pairing } from '../../src/pairing/pairing.ts';
-import { FakeClock } from '../support/fake-clock.ts';
 import { startPairingApp } from '../support/pairing-app.ts';
+import { pairingService } from '../support/pairing-service.ts';
 import { freshKeyLine } from '../support/public-keys.ts';
-import { testLog } from '../support/test-log.ts';
 
 /** Routes, service and files together; only the tunnel and the service's clock are the test's. */
 async function startDevice(t: Parameters<typeof startPairingApp>[0] & { testdir: () => string }) {
   const folder = t.testdir();
-  const { log } = testLog();
-  const clock = new FakeClock();
-  const tunnel: { kind: Observation['kind'] } = { kind: 'none' };
-  const keyPath = join(folder, 'ssh/authorized_keys');
-  const pairing = new Pairing({
-    timeoutMs: 600_000,
-    remember: true,
-    keyFile: new KeyFile({ path: keyPath, log }),
-    everPaired: new EverPaired({ stateDir: join(folder, 'state') }),
-    observe: async () => ({ ...tunnel }),
-    clock,
-    log,
-  });
+  const { pairing, see, clock, world, keyPath, keyFileText: keyFile } = pairingService(folder);
   await pairing.start();
   t.teardown(() => pairing.stop());
-  const see = (kind: Observation['kind']) => {
-    tunnel.kind = kind;
-    pairing.observed({ kind });
-  };
   const { ask, form } = await startPairingApp(t, { pairing });
   const ready = async () => (await ask('/zeroforce/readytopair')).body;
-  const keyFile = () => readFile(keyPath, 'utf8').catch(() => null);
-  return { form, ready, see, tunnel, clock, keyFile, keyPath, folder };
+  return { form, ready, see, world, clock, keyFile, keyPath, folder };
 }
 
 t.test('the whole life of a pairing, by HTTP', async (t) => {
@@ -62,8 +41,8 @@ t.test('the whole life of a pairing, by HTTP', async (t) => {
 });
 
 t.test('a tunnel that nobody reported yet is found by setkey itself', async (t) => {
-  const { form, ready, tunnel, keyFile } = await startDevice(t);
-  tunnel.kind = 'active';
+  const { form, ready, world, keyFile } = await startDevice(t);
+  world.tunnel = 'active';
   t.equal(await ready(), 'true');
   t.equal((await form(freshKeyLine())).status, 403);
   t.equal(await ready(), 'false');

@@ -5,6 +5,7 @@ import {
   type Observation,
   opensInMs,
   type PairingEffect,
+  type PairingRules,
   type PairingState,
   reason,
   step,
@@ -17,7 +18,10 @@ const PAIRED = { everPaired: true, markerWritten: true };
 
 type Remembered = typeof FRESH;
 
-const start = (remembered: Remembered) => initialState({ timeoutMs: TIMEOUT_S * 1000, ...remembered });
+const RULES: PairingRules = { policy: 'open', timeoutMs: TIMEOUT_S * 1000, remember: true };
+
+const start = (remembered: Remembered, rules: Partial<PairingRules> = {}) =>
+  initialState({ ...RULES, ...rules }, remembered);
 
 const observe = (state: PairingState, kind: Observation['kind'], seconds: number) =>
   step(state, { kind: 'observed', observation: { kind } }, seconds * 1000);
@@ -169,7 +173,7 @@ for (const { name, remembered, rows } of STORIES) {
 }
 
 t.test('a timeout of 0 opens with the loss', async (t) => {
-  const state = initialState({ timeoutMs: 0, ...PAIRED });
+  const state = start(PAIRED, { timeoutMs: 0 });
   t.ok(isOpen(observe(state, 'none', 1).state, 1_000));
   t.notOk(isOpen(observe(state, 'active', 1).state, 1_000));
 });
@@ -222,7 +226,7 @@ t.test('a marker that could not be written is asked for at every change, not at 
 
 t.test('where it is written, or nothing is to be remembered, no write is asked for', async (t) => {
   t.notOk(kinds(observe(start(PAIRED), 'active', 0).effects).includes('remember'));
-  const forgetful = start({ everPaired: false, markerWritten: true });
+  const forgetful = start(FRESH, { remember: false });
   const { state, effects } = observe(forgetful, 'active', 0);
   t.notOk(kinds(effects).includes('remember'));
   t.notOk(isOpen(observe(state, 'none', 1).state, 1_000), 'what was seen counts in memory all the same');
@@ -243,15 +247,15 @@ t.test('every step of a countdown says when to look at it again', async (t) => {
   ({ state, effects } = step(state, { kind: 'woken' }, 699_999.5));
   t.same(effects, [{ kind: 'wake', afterMs: 0.5 }], 'woken too early: asks again');
   ({ state, effects } = step(state, { kind: 'woken' }, 700_000));
-  t.same(effects, [{ kind: 'announce', open: true }]);
+  t.same(effects, [{ kind: 'announce', access: 'open' }]);
   ({ state, effects } = step(state, { kind: 'woken' }, 700_001));
   t.same(effects, [], 'told once');
   ({ state, effects } = observe(state, 'active', 701));
-  t.same(effects, [{ kind: 'announce', open: false }]);
+  t.same(effects, [{ kind: 'announce', access: 'closed' }]);
 });
 
 t.test('a wait longer than a timer can be is cut', async (t) => {
-  const state = initialState({ timeoutMs: 1e12, ...PAIRED });
+  const state = start(PAIRED, { timeoutMs: 1e12 });
   t.same(observe(state, 'none', 0).effects, [{ kind: 'wake', afterMs: 86_400_000 }]);
 });
 

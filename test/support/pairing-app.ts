@@ -2,6 +2,8 @@ import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type OutgoingHttpHeaders, request } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { createPairingApp, type PairingAppOptions } from '../../src/pairing/http.ts';
+import type { Policy } from '../../src/pairing/pairing.ts';
+import type { PinRequest } from '../../src/pairing/pin-guard.ts';
 import { parsePublicKey } from '../../src/pairing/public-key.ts';
 import { systemClock } from '../../src/support/clock.ts';
 import { Failure } from '../../src/support/failures.ts';
@@ -15,6 +17,11 @@ export class ScriptedPairing {
   /** Thrown by `setKey` after the key was found good. */
   failure: Error | null = null;
   readonly keys: { text: string; source: string }[] = [];
+  policy: Policy = 'open';
+  /** Why no proof of the PIN is accepted; null: any is. */
+  pinFailure: Failure | null = new Failure('pairing.closed', 'the policy is open');
+  pinWait = 0;
+  readonly proofs: PinRequest[] = [];
 
   isOpen(): boolean {
     return this.open;
@@ -25,6 +32,26 @@ export class ScriptedPairing {
     if (this.failure !== null) throw this.failure;
     if (!this.open) throw new Failure('pairing.closed', 'pairing is not open');
     this.keys.push({ text: text.trim(), source });
+  }
+
+  refusesPin(): Failure | null {
+    return this.pinFailure;
+  }
+
+  pinWaitSeconds(): number {
+    return this.pinWait;
+  }
+
+  async pinChallenge() {
+    if (this.failure !== null) throw this.failure;
+    return { session: 'ab'.repeat(16), salt: Buffer.alloc(16, 1), B: Buffer.alloc(384, 2) };
+  }
+
+  async setKeyWithPin(request: PinRequest) {
+    if (this.failure !== null) throw this.failure;
+    parsePublicKey(request.key);
+    this.proofs.push(request);
+    return { M2: Buffer.alloc(64, 3) };
   }
 }
 
