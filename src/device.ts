@@ -2,6 +2,8 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import type { Config } from './config/types.ts';
 import { type ControlRoutes, ControlServer } from './control/server.ts';
+import { Advertiser } from './discovery/advertise.ts';
+import { readModel } from './discovery/model.ts';
 import { ActivityMonitor } from './monitor/activity-monitor.ts';
 import { readFlag } from './monitor/flag-file.ts';
 import { FlagWatcher } from './monitor/flag-watcher.ts';
@@ -15,6 +17,7 @@ import { type Cancel, type Clock, systemClock } from './support/clock.ts';
 import { asFailure, FAILURES, type Failure, type FailureCode } from './support/failures.ts';
 import { HttpListener } from './support/http-listener.ts';
 import { Lifecycle, type StopReport } from './support/lifecycle.ts';
+import { isListening } from './support/listening-ports.ts';
 import type { Log } from './support/log.ts';
 import { prepareRunDir } from './support/run-dir.ts';
 import { TunnelAgent, type TunnelStatus } from './tunnel/agent.ts';
@@ -27,13 +30,20 @@ const STOP_EACH_MS = 3_000;
 const HEAL_MS = 5_000;
 /** A poll may wait for one that hangs and then hang itself, 3 s each; doubled, because a Pi is slow. */
 const POLL_ALLOWANCE_MS = 12_000;
+/** Where the notes put pairing, and where clients look that know nothing of mDNS. */
+const WELL_KNOWN_HTTP_PORT = 5000;
 /** Exists on devices set up for development; reported, it opens nothing. */
 const DEVMODE_FILE = '/boot/devmode';
+
+interface Notice {
+  code: FailureCode;
+  sentence: string;
+}
 
 export interface DeviceOptions {
   config: Config;
   /** What the configuration has to say, for the status. */
-  notices?: readonly { code: FailureCode; sentence: string }[];
+  notices?: readonly Notice[];
   version: string;
   log: Log;
   clock?: Clock;
@@ -53,11 +63,19 @@ export interface DeviceStatus {
     sinceConnectedSeconds: number;
   } | null;
   http: { host: string; port: number } | null;
+  /** null where the device does not announce itself. */
+  mdns: {
+    name: string;
+    renamed: boolean;
+    interfaces: { name: string; addresses: string[]; state: 'claiming' | 'announced' | 'failed' }[];
+    /** The code of what stands in `faults`, too. */
+    failure: FailureCode | null;
+  } | null;
   /** null where the service runs pairing alone. */
   tunnel: TunnelStatus | null;
   /** What does not work now and is tried again; the tunnel's own failures stand in `tunnel`. */
   faults: { code: string; sentence: string; remedy: string }[];
-  /** What the configuration had to say at the start: that the last good one runs, for example. */
+  /** What is to be known and is no fault: that the last good configuration runs, for example. */
   notices: { code: string; sentence: string; remedy: string }[];
 }
 
@@ -67,7 +85,7 @@ export interface DeviceStatus {
  */
 export class Device {
   readonly #config: Config;
-  readonly #notices: NonNullable<DeviceOptions['notices']>;
+  readonly #notices: readonly Notice[];
   readonly #version: string;
   readonly #log: Log;
   readonly #clock: Clock;
@@ -84,6 +102,7 @@ export class Device {
   readonly #pairing: Pairing;
   readonly #http: HttpListener;
   readonly #tunnel: TunnelAgent | null;
+  readonly #advertiser: Advertiser | null;
 
   constructor({ config, notices = [], version, log, clock = systemClock }: DeviceOptions) {
     const { runDir, stateDir, pairing, monitor } = config;
@@ -125,6 +144,7 @@ export class Device {
       log,
     });
     this.#tunnel = createTunnel(config, { clock, log });
+    this.#advertiser = createAdvertiser(config, this.#http, { clock, log });
   }
 
   /**
@@ -139,6 +159,8 @@ export class Device {
       { name: 'the control socket', start: () => this.#healLater(), stop: () => this.#stopControl() },
       { name: 'the tunnel', start: () => this.#tunnel?.start(), stop: () => this.#tunnel?.stop() },
       { name: 'the HTTP listener', start: () => this.#http.start(), stop: () => this.#http.stop() },
+      // After HTTP, whose port is announced; the goodbye comes before HTTP ends.
+      { name: 'mDNS', start: () => this.#advertiser?.start(), stop: () => this.#advertiser?.stop() },
       { name: 'the flag watcher', start: () => this.#watcher.start(), stop: () => this.#watcher.stop() },
       // Pairing asks for the first poll, which corrects a stale flag of a crash; the monitor goes on from there.
       { name: 'the monitor', start: () => undefined, stop: () => this.#monitor?.stop() },
@@ -151,6 +173,7 @@ export class Device {
     }
     if (this.#stopping) return;
     await this.#monitor?.start();
+    for (const { code, sentence } of this.#httpNotices()) this.#log.warn({ code, remedy: FAILURES[code] }, sentence);
     this.#log.info({ version: this.#version, pid: process.pid }, 'the service is ready');
   }
 
@@ -169,9 +192,14 @@ export class Device {
       pairing: await this.#pairing.status(),
       monitor: this.#monitorStatus(),
       http: this.#http.status().address,
+      mdns: this.#mdnsStatus(),
       tunnel: this.#tunnel?.status() ?? null,
       faults: this.#faults().map(({ code, message, remedy }) => ({ code, sentence: message, remedy })),
-      notices: this.#notices.map(({ code, sentence }) => ({ code, sentence, remedy: FAILURES[code] })),
+      notices: [...this.#notices, ...this.#httpNotices(), ...this.#nameNotices()].map(({ code, sentence }) => ({
+        code,
+        sentence,
+        remedy: FAILURES[code],
+      })),
     };
   }
 
@@ -255,9 +283,30 @@ export class Device {
   #faults(): Failure[] {
     const observation = this.#monitor?.status().observation;
     const monitorFailure = observation?.kind === 'fault' ? observation.failure : null;
-    return [this.#controlFailure, monitorFailure, this.#http.status().failure, ...this.#pairing.faults()].filter(
-      (failure) => failure !== null,
-    );
+    const mdnsFailure = this.#advertiser?.status().failure ?? null;
+    const parts = [this.#controlFailure, monitorFailure, this.#http.status().failure, mdnsFailure];
+    return [...parts, ...this.#pairing.faults()].filter((failure) => failure !== null);
+  }
+
+  #mdnsStatus(): DeviceStatus['mdns'] {
+    if (this.#advertiser === null) return null;
+    const { failure, ...status } = this.#advertiser.status();
+    return { ...status, failure: failure?.code ?? null };
+  }
+
+  #nameNotices(): Notice[] {
+    const mdns = this.#advertiser?.status();
+    if (!mdns?.renamed) return [];
+    const sentence = `another machine in the network has the name of this one, so it is announced as ${mdns.name}`;
+    return [{ code: 'mdns.name-conflict', sentence }];
+  }
+
+  /** Another program may own port 5000 on purpose; clients that do not look for the port by mDNS end up there. */
+  #httpNotices(): Notice[] {
+    const { port } = this.#config.http;
+    if (port === WELL_KNOWN_HTTP_PORT || !isListening(WELL_KNOWN_HTTP_PORT)) return [];
+    const sentence = `pairing is on port ${port}, and another program of this machine has port ${WELL_KNOWN_HTTP_PORT}`;
+    return [{ code: 'http.elsewhere', sentence }];
   }
 
   #uptimeMs(): number {
@@ -296,3 +345,19 @@ function createTunnel(config: Config, parts: { clock: Clock; log: Log }): Tunnel
     ...parts,
   });
 }
+
+/** Announces the port that HTTP has at that time, unless only this machine can reach it. */
+function createAdvertiser(
+  { mdns, tunnel }: Config,
+  http: HttpListener,
+  parts: { clock: Clock; log: Log },
+): Advertiser | null {
+  if (!mdns.enabled) return null;
+  const httpPort = () => {
+    const { address } = http.status();
+    return address === null || isLoopback(address.host) ? null : address.port;
+  };
+  return new Advertiser({ tunnelPort: tunnel.port, httpPort, model: readModel(mdns.model), ...parts });
+}
+
+const isLoopback = (host: string) => host === '::1' || host.startsWith('127.');

@@ -30,6 +30,7 @@ const PURE = [
   /^monitor\/netstat\.ts$/,
   /^pairing\/machine\.ts$/,
   /^openssh\/(config|log-lines|progress)\.ts$/,
+  /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,
 ];
 const PURE_BUILTINS = new Set(['node:buffer', 'node:util']);
 const IMPURE_WORDS = /\b(Date\.now|new Date|setTimeout|setInterval|setImmediate|Math\.random|performance\.|process\.)/;

@@ -9,6 +9,7 @@ export function statusText(status: DeviceStatus): string {
     line('key', key(status.pairing.key)),
     line('monitor', monitor(status.monitor)),
     line('http', status.http === null ? 'not listening' : `${bracketed(status.http.host)}:${status.http.port}`),
+    line('mdns', mdns(status.mdns)),
     line('tunnel', tunnel(status.tunnel)),
   ];
   const last = status.tunnel?.lastFailure;
@@ -50,6 +51,14 @@ function monitor(state: DeviceStatus['monitor']): string {
     case 'none':
       return `no tunnel, for ${duration(state.sinceConnectedSeconds)}`;
   }
+}
+
+function mdns(state: DeviceStatus['mdns']): string {
+  if (state === null) return 'off (ZEROFORCE_MDNS=0)';
+  const announced = state.interfaces.filter((each) => each.state === 'announced').map(({ name }) => name);
+  if (announced.length > 0) return `announced as ${state.name} on ${announced.join(', ')}`;
+  const claiming = state.interfaces.some((each) => each.state === 'claiming');
+  return claiming ? `asking whether the name ${state.name} is free` : 'not announced, see the fault';
 }
 
 function tunnel(state: DeviceStatus['tunnel']): string {

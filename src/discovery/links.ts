@@ -1,5 +1,3 @@
-import type { NetworkInterfaceInfo } from 'node:os';
-
 /** An interface with the addresses that it has now. */
 export interface Link {
   name: string;
@@ -16,6 +14,16 @@ export interface Network {
   prefix: number;
 }
 
+/** What `os.networkInterfaces()` tells of an address. */
+export interface AddressInfo {
+  address: string;
+  family: string;
+  mac: string;
+  internal: boolean;
+  /** `192.168.1.7/24`; null where the netmask is none. */
+  cidr: string | null;
+}
+
 /** More than a machine with a container for everything has. */
 const MAX_LINKS = 32;
 const NO_MAC = '00:00:00:00:00:00';
@@ -27,7 +35,7 @@ const NO_MAC = '00:00:00:00:00:00';
  * @param indexOf the kernel's number of an interface, or null
  */
 export function linksOf(
-  interfaces: NodeJS.Dict<NetworkInterfaceInfo[]>,
+  interfaces: { readonly [name: string]: readonly AddressInfo[] | undefined },
   indexOf: (name: string) => number | null,
 ): Link[] {
   const links: Link[] = [];

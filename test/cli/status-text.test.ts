@@ -23,6 +23,15 @@ const paired: DeviceStatus = {
   },
   monitor: { kind: 'active', connections: 1, sinceConnectedSeconds: 0 },
   http: { host: '::', port: 5000 },
+  mdns: {
+    name: 'beamer-1',
+    renamed: false,
+    interfaces: [
+      { name: 'eth0', addresses: ['192.168.1.7'], state: 'announced' },
+      { name: 'wlan0', addresses: ['192.168.1.8'], state: 'claiming' },
+    ],
+    failure: null,
+  },
   tunnel: {
     state: 'up',
     inStateMs: 312_000,
@@ -45,6 +54,9 @@ const tunnel =
 const pairing =
   (change: Partial<DeviceStatus['pairing']>): Part =>
   ({ pairing }) => ({ pairing: { ...pairing, ...change } });
+const mdns =
+  (change: Partial<NonNullable<DeviceStatus['mdns']>>): Part =>
+  ({ mdns }) => ({ mdns: mdns && { ...mdns, ...change } });
 const textOf = (part: Part) => statusText({ ...paired, ...part(paired) });
 
 t.test('a paired device with its tunnel up, as a whole', async (t) => {
@@ -56,6 +68,7 @@ t.test('a paired device with its tunnel up, as a whole', async (t) => {
       '  key      ssh-ed25519 SHA256:abc',
       '  monitor  a tunnel stands (1 connection)',
       '  http     [::]:5000',
+      '  mdns     announced as beamer-1 on eth0',
       '  tunnel   up for 5 min 12 s to proxy.example:9001 over TLS (v1), 2 streams open',
       '',
     ].join('\n'),
@@ -102,6 +115,17 @@ for (const [what, part, line] of [
   ['an outside monitor', () => ({ monitor: null }), "  monitor  another program's (ZEROFORCE_MONITOR=off)"],
   ['no HTTP', () => ({ http: null }), '  http     not listening'],
   ['HTTP on IPv4', () => ({ http: { host: '0.0.0.0', port: 5001 } }), '  http     0.0.0.0:5001'],
+  ['no announcing', () => ({ mdns: null }), '  mdns     off (ZEROFORCE_MDNS=0)'],
+  [
+    'a name that is asked for',
+    mdns({ interfaces: [{ name: 'eth0', addresses: [], state: 'claiming' }] }),
+    '  mdns     asking whether the name beamer-1 is free',
+  ],
+  [
+    'announcing without a network',
+    mdns({ interfaces: [], failure: 'mdns.no-interface' }),
+    '  mdns     not announced, see the fault',
+  ],
   [
     'pairing alone',
     () => ({ tunnel: null }),
