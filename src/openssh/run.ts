@@ -88,21 +88,30 @@ class Run {
     this.#cancelDeadline();
     await this.#working;
 
-    const { reason } = this.#progress;
+    const reason = this.#progress.reason === null ? null : this.#masked(this.#progress.reason);
     if (stop.aborted) return { heldMs, failure: null, reason };
     if (end.kind === 'missing') throw new Failure('ssh.missing', `the program ${program} is not installed`);
     const how = end.kind === 'failed' ? `could not be run: ${end.why}` : howEnded(end);
-    if (this.#upAtMs === null) throw this.#failure ?? failureBeforeUp(this.#progress, this.#context, how);
-    return { heldMs, failure: this.#failure ?? failureAfterUp(this.#progress, this.#context, how), reason };
+    const explain = this.#upAtMs === null ? failureBeforeUp : failureAfterUp;
+    const { code, message } = this.#failure ?? explain(this.#progress, this.#context, how);
+    const failure = new Failure(code, this.#masked(message));
+    if (this.#upAtMs === null) throw failure;
+    return { heldMs, failure, reason };
   }
 
-  #line(raw: string): void {
-    // ssh repeats the user's name, and so may a peer's words.
-    const event = parseLine(raw.replaceAll(this.#options.user, '[user]'));
+  /** ssh repeats the user's name, and so may a peer's words. */
+  #masked(text: string): string {
+    const { user, identityFile } = this.#options;
+    return identityFile === null ? text.replaceAll(user, '[secret]') : text;
+  }
+
+  #line(line: string): void {
+    this.#options.log.trace({ line: this.#masked(line) }, 'ssh');
+    const event = parseLine(line);
     if (event === null || this.#failure !== null) return;
     const before = this.#progress;
     this.#progress = step(before, event, this.#options.forwards);
-    if (event.kind === 'target-failed') this.#events.note('ssh.target-failed', event.sentence);
+    if (event.kind === 'target-failed') this.#events.note('ssh.target-failed', this.#masked(event.sentence));
     if (event.kind === 'connecting' || this.#progress.phase !== before.phase) this.#setDeadline();
     if (this.#progress.phase === 'up' && before.phase !== 'up') this.#working = this.#up();
   }

@@ -1,5 +1,6 @@
 import type { Clock } from '../support/clock.ts';
 import type { Failure, FailureCode } from '../support/failures.ts';
+import type { Log } from '../support/log.ts';
 
 export interface Endpoint {
   host: string;
@@ -26,7 +27,10 @@ export interface SshOptions {
   program: string;
   host: string;
   port: number;
-  /** May be a secret: it stands in a file of mode 0600 alone, and in no sentence. */
+  /**
+   * Stands in a file of mode 0600 alone, while ssh connects. Without `identityFile` it is what lets us in, a secret
+   * then, and in no sentence.
+   */
   user: string;
   /** Path of a private key without passphrase, or null for the authentication method `none`. */
   identityFile: string | null;
@@ -40,6 +44,8 @@ export interface SshOptions {
   /** For each address to be connected to, for the handshake up to the authentication, and for the forwards. */
   connectTimeoutMs: number;
   clock: Clock;
+  /** Gets every line of ssh at level trace. */
+  log: Log;
 }
 
 export interface SshSession {

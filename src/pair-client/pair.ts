@@ -175,6 +175,7 @@ class Client {
           forwards: once ? [] : forwards,
           folder: runFolder,
           connectTimeoutMs: SSH_TIMEOUT_MS,
+          log: this.#options.log,
           clock,
         },
         { up, note: (code, sentence) => this.#emit({ event: 'note', code, sentence }) },

@@ -8,8 +8,11 @@ export type Post = (path: string, json: unknown) => Promise<Answer>;
 
 const GROUP = 'rfc5054-3072';
 const HASH = 'SHA-512';
-/** What the device says to a proof while pairing is closed; every other refusal counts as a wrong PIN. */
+/** What the device says to whoever may try again: pairing has closed; others have asked for too many challenges since. */
 const CLOSED = /^Not in pairing mode/;
+const OUTDATED = /^The challenge is unknown/;
+/** What it says of the PIN itself. Everything else is about the device: no PIN is set, or it is locked. */
+const WRONG = /^The proof of the PIN is wrong/;
 
 /**
  * Proves the PIN without telling it, and hands over the key with the proof. A PIN that was found wrong is not tried
@@ -42,8 +45,8 @@ export async function provePin(pin: string, keyLine: string, memory: Memory, pos
     const sentence = 'what took the key could not prove that it knows the PIN, so the key is not used';
     return { kind: 'hopeless', reason: { code: 'pair.impostor', sentence } };
   }
-  if (outcome.kind === 'hopeless' && outcome.reason.code === 'pair.pin-wrong') await memory.rememberRefused(pin, salt);
-  if (outcome.kind === 'no-answer') return { kind: 'unclear', why: outcome.why };
+  if (WRONG.test(wordsOf(answer))) await memory.rememberRefused(pin, salt);
+  if (outcome.kind === 'no-answer' && answer.status !== 403) return { kind: 'unclear', why: outcome.why };
   return outcome;
 }
 
@@ -57,8 +60,9 @@ function challengeOf(answer: Answer): { session: string; salt: string; B: string
 function refusedOf(answer: Answer): Outcome {
   if (answer.status === 429) return busyOf(answer);
   const words = wordsOf(answer);
-  if (answer.status === 403 && !CLOSED.test(words)) return wrong(`the device does not accept the PIN: ${words}`);
-  return takenOf(answer);
+  if (answer.status !== 403 || CLOSED.test(words)) return takenOf(answer);
+  if (OUTDATED.test(words)) return { kind: 'no-answer', why: words };
+  return wrong(`the device does not accept the PIN: ${words}`);
 }
 
 function wrong(sentence: string): Outcome {

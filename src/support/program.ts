@@ -130,8 +130,8 @@ export function startProgram({ command, args, onLine, clock }: ProgramRunOptions
     cancelPipe();
     process.removeListener('exit', kill);
     if (result.code === 'ENOENT') return { kind: 'missing' };
-    const { exitCode = null, signal = null, shortMessage = '', cause } = result;
-    if (exitCode === null && signal === null) return { kind: 'failed', why: shortMessage, cause };
+    const { exitCode = null, signal = null, cause } = result;
+    if (exitCode === null && signal === null) return { kind: 'failed', why: result.code ?? String(cause), cause };
     return { kind: 'ended', exitCode, signal };
   })();
   const stop = (graceMs: number) => {

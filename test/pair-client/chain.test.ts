@@ -112,7 +112,7 @@ t.test('a device that goes away and comes back is reached again, without pairing
   await client.sees('retry');
   const config = await hardenedConfig(device.service.settings.ZEROFORCE_AUTHORIZED_KEYS_FILE ?? '', device.httpPort);
   const folder = join(device.folder, 'sshd');
-  const back = await startSshd(folder, config, port);
+  const back = await startSshd(folder, config, { port });
   t.teardown(() => back.stop());
   await client.sees('connected', 2);
   t.equal(client.named('paired').length, 1);

@@ -4,6 +4,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import type { PairEvent } from '../../src/pair-client/events.ts';
+import { pair } from '../../src/pair-client/pair.ts';
+import { systemClock } from '../../src/support/clock.ts';
+import { asFailure } from '../../src/support/failures.ts';
+import { createLog } from '../../src/support/log.ts';
 import { descendants, endChild, freePort } from '../support/processes.ts';
 import { PROGRAM, type Service, startService } from '../support/service.ts';
 import { hardenedConfig, type Sshd, startSshd } from '../support/sshd.ts';
@@ -131,6 +136,43 @@ export async function startDevice(
 
 export function pathTo(tunnelPort: number, httpPort: number): string[] {
   return [`127.0.0.1:${tunnelPort}`, '--http-port', String(httpPort), '--user', userInfo().username];
+}
+
+/** `pair` in this process, without `--json` and arguments: its events, and how it ended. */
+export function pairHere(
+  t: Test,
+  { tunnelPort, httpPort, folder, pin = null }: { tunnelPort: number; httpPort: number; folder: string; pin?: string | null },
+) {
+  const stop = new AbortController();
+  const events: PairEvent[] = [];
+  const ended = pair(
+    {
+      target: { kind: 'host', host: '127.0.0.1', tunnelPort },
+      identityFile: join(folder, 'id'),
+      user: userInfo().username,
+      httpPort,
+      tunnelPort,
+      forwards: [],
+      once: true,
+      pin: () => Promise.resolve(pin),
+      choose: null,
+      runFolder: join(folder, 'run'),
+      sshProgram: 'ssh',
+      emit: (event) => events.push(event),
+      clock: systemClock,
+      random: () => 0,
+      log: createLog('silent'),
+    },
+    stop.signal,
+  ).then(
+    () => null,
+    (error: unknown) => asFailure(error),
+  );
+  t.teardown(async () => {
+    stop.abort();
+    await ended;
+  });
+  return { events, ended, stop: () => stop.abort(), names: () => events.map(({ event }) => event) };
 }
 
 export const isReady = async (service: Service) => (await service.get('/zeroforce/readytopair')) === 'true';

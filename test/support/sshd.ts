@@ -23,20 +23,26 @@ export interface Sshd {
  *
  * @param dir a folder of the test, for configuration and host key; a key that is there is used again
  * @param config lines of sshd_config; Port, ListenAddress and HostKey are added in front, and the first value counts
+ * @param place where else it is to listen; `wrapper` is a command that leads into another network namespace
  */
-export async function startSshd(dir: string, config: string, givenPort?: number): Promise<Sshd> {
+export async function startSshd(
+  dir: string,
+  config: string,
+  place: { port?: number; address?: string; wrapper?: readonly string[] } = {},
+): Promise<Sshd> {
   const program = findProgram('sshd');
   if (program === null) throw new Error('sshd is not installed');
-  const port = givenPort ?? (await freePort());
+  const { port = await freePort(), address = '127.0.0.1', wrapper = [] } = place;
   await mkdir(dir, { recursive: true, mode: 0o700 });
   if (process.getuid?.() === 0) await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
   const hostKey = await hostKeyIn(dir);
   const file = join(dir, 'sshd_config');
   // The temporary folder lies below /tmp, which everybody may write to: StrictModes would refuse any key file there.
-  const own = ['ListenAddress 127.0.0.1', `Port ${port}`, `HostKey ${hostKey.path}`, 'PidFile none', 'StrictModes no'];
+  const own = [`ListenAddress ${address}`, `Port ${port}`, `HostKey ${hostKey.path}`, 'PidFile none', 'StrictModes no'];
   await writeFile(file, `${[...own, config].join('\n')}\n`);
 
-  const child = spawn(program, ['-D', '-e', '-f', file], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const [command, ...args] = [...wrapper, program, '-D', '-e', '-f', file];
+  const child = spawn(command ?? program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let log = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     log += text;
@@ -44,7 +50,7 @@ export async function startSshd(dir: string, config: string, givenPort?: number)
   try {
     await until('sshd to answer', () => {
       if (child.exitCode !== null) throw new Error(`sshd ended:\n${log}`);
-      return answers(port);
+      return wrapper.length > 0 ? log.includes('Server listening on') : answers(port);
     });
   } catch (error) {
     await endChild(child);
