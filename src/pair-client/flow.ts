@@ -38,6 +38,8 @@ export type Outcome =
   | { kind: 'open' }
   /** HTTP: pairing is closed; with `pin` it is open to whoever proves the PIN. */
   | { kind: 'closed'; pin: boolean }
+  /** The PIN is wanted, and there is none; the sentence says so. */
+  | { kind: 'no-pin'; why: string }
   /** HTTP: the key was taken. */
   | { kind: 'taken' }
   /** HTTP: the device wants to be left alone for a while. */
@@ -112,8 +114,8 @@ export type KeyKnown = 'no' | 'perhaps' | 'yes';
 
 /**
  * A device may take a refused attempt by ssh for a tunnel, and then closes pairing for ten minutes. So ssh comes first
- * only where it can be expected to succeed: a restart asks and sends nothing. A key that is perhaps known is tried once
- * pairing is found closed; while it is open, sending a key that is in force already changes nothing.
+ * only where it can be expected to succeed: a restart asks and sends nothing. A key that is perhaps known is tried when
+ * pairing is found closed; while it can be paired, sending a key that is in force already changes nothing.
  */
 export function begin(known: KeyKnown, nowMs: number): Step {
   const state: FlowState = {
@@ -155,6 +157,8 @@ export function step(state: FlowState, outcome: Outcome, { once, nowMs, random }
     return wait(backoff(failures, FIRST_BACKOFF_MS, MAX_BACKOFF_MS), 'find', { ...change, failures });
   };
 
+  const mayTryKey = nowMs - state.triedAtMs >= TRY_KEY_AGAIN_MS;
+
   switch (outcome.kind) {
     case 'waited':
       return go(state.next);
@@ -195,9 +199,12 @@ export function step(state: FlowState, outcome: Outcome, { once, nowMs, random }
       return go('send');
 
     case 'closed':
-      if (nowMs - state.triedAtMs >= TRY_KEY_AGAIN_MS) return go('connect', { failures: 0 });
       if (outcome.pin) return go('prove');
+      if (mayTryKey) return go('connect', { failures: 0 });
       return wait(between(POLL_MS.from, POLL_MS.to), 'ask', { failures: 0 });
+
+    case 'no-pin':
+      return mayTryKey ? go('connect') : end({ code: 'pair.pin-needed', sentence: outcome.why });
 
     case 'taken':
       return go('connect', { tryKey: true, sent: true, failures: 0, proofs: 0 });

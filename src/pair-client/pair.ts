@@ -33,7 +33,7 @@ export interface PairOptions extends FinderOptions {
 }
 
 /** For each address, and for the handshake: a Pi that is busy takes its time for the signatures. */
-const SSH_TIMEOUT_MS = 20_000;
+const SSH_TIMEOUT_MS = 15_000;
 
 /** What ssh says here no other attempt would change. */
 const HOPELESS: ReadonlySet<FailureCode> = new Set<FailureCode>([
@@ -78,7 +78,8 @@ class Client {
   readonly #finder: Finder;
   #place: Place | null = null;
   #info: PeerInfo | null = null;
-  #attempts = 0;
+  /** Addresses of the device that did not answer since one did. */
+  readonly #dead = new Set<string>();
 
   constructor(options: PairOptions, identity: Identity, memory: Memory, signal: AbortSignal) {
     this.#options = options;
@@ -100,6 +101,8 @@ class Client {
     while (action.kind !== 'end') {
       const outcome = await this.#act(action);
       if (this.#signal.aborted) return;
+      if (outcome.kind === 'no-answer') this.#dead.add(this.#address());
+      if (outcome.kind === 'lost' || outcome.kind === 'taken') this.#dead.clear();
       ({ state, action } = step(state, outcome, { once, random, nowMs: clock.nowMs() }));
       if (action.kind === 'wait') this.#tellWait(outcome, Math.ceil(action.ms / 1000));
     }
@@ -125,10 +128,10 @@ class Client {
   }
 
   async #find(): Promise<Outcome> {
-    this.#attempts += 1;
     const found = await this.#finder.find();
     if ('why' in found) return { kind: 'not-found', why: found.why };
     this.#place = found;
+    if (found.addresses.every((address) => this.#dead.has(address))) this.#dead.clear();
     const { name, tunnelPort, httpPort, model } = found;
     this.#emit({ event: 'found', name, address: this.#address(), tunnelPort, httpPort, model });
     return { kind: 'found' };
@@ -139,10 +142,10 @@ class Client {
     return this.#place;
   }
 
-  /** The next one with each attempt: a device with cable and Wi-Fi may announce one that cannot be reached. */
+  /** The best one that may answer: a device may announce one that cannot be reached from here, or that it had before. */
   #address(): string {
     const { addresses } = this.#at();
-    return addresses[(this.#attempts - 1) % addresses.length] ?? '';
+    return addresses.find((address) => !this.#dead.has(address)) ?? addresses[0] ?? '';
   }
 
   /** Holds the tunnel for as long as it stands; with `once` just until it does. */
@@ -237,10 +240,7 @@ class Client {
 
   async #prove(): Promise<Outcome> {
     const pin = await this.#options.pin(this.#signal);
-    if (pin === null) {
-      const sentence = `${this.#address()} wants its PIN, and none was given`;
-      return { kind: 'hopeless', reason: { code: 'pair.pin-needed', sentence } };
-    }
+    if (pin === null) return { kind: 'no-pin', why: `${this.#address()} wants its PIN, and none was given` };
     const post = (path: string, json: unknown) => this.#http('POST', path, { json });
     const outcome = await provePin(pin, this.#identity.publicLine, this.#memory, post);
     if (outcome.kind === 'taken') this.#emit({ event: 'paired', by: 'pin' });

@@ -48,7 +48,11 @@ t.test('a key that the device perhaps knows is tried when pairing is closed, onc
     'sending it again harms nobody',
   );
   const pin: Outcome = { kind: 'closed', pin: true };
-  t.strictSame(kinds([found, pin, refused, pin], { known }), ['find', 'ask', 'connect', 'ask', 'prove']);
+  t.strictSame(kinds([found, pin, taken], { known }), ['find', 'ask', 'prove', 'connect']);
+  const none: Outcome = { kind: 'no-pin', why: 'none' };
+  t.strictSame(kinds([found, pin, none, refused, pin, none], { known }).slice(2), [
+    ...['prove', 'connect', 'ask', 'prove', 'end'],
+  ]);
 });
 
 t.test('while pairing is closed the device is asked every 2 to 5 s, and nothing else is done', async (t) => {
@@ -127,7 +131,14 @@ const OUTCOMES: Record<Action['kind'], fc.Arbitrary<Outcome>> = {
   ),
   ask: fc.constantFrom<Outcome>(open, open, closed, noAnswer, { kind: 'closed', pin: true }),
   send: fc.constantFrom<Outcome>(taken, taken, closed, noAnswer, { kind: 'busy', afterMs: 90_000_000 }),
-  prove: fc.constantFrom<Outcome>(taken, closed, noAnswer, { kind: 'unclear', why: '?' }, { kind: 'busy', afterMs: 0 }),
+  prove: fc.constantFrom<Outcome>(
+    taken,
+    closed,
+    { kind: 'no-pin', why: 'none' },
+    noAnswer,
+    { kind: 'unclear', why: '?' },
+    { kind: 'busy', afterMs: 0 },
+  ),
   wait: fc.constant(waited),
   end: fc.constant(waited),
 };

@@ -141,7 +141,12 @@ export function pathTo(tunnelPort: number, httpPort: number): string[] {
 /** `pair` in this process, without `--json` and arguments: its events, and how it ended. */
 export function pairHere(
   t: Test,
-  { tunnelPort, httpPort, folder, pin = null }: { tunnelPort: number; httpPort: number; folder: string; pin?: string | null },
+  {
+    tunnelPort,
+    httpPort,
+    folder,
+    pin = null,
+  }: { tunnelPort: number; httpPort: number; folder: string; pin?: string | null },
 ) {
   const stop = new AbortController();
   const events: PairEvent[] = [];

@@ -87,8 +87,11 @@ t.test('trouble on the way: 403 and 429 are waited for, a page or a fault is no 
 });
 
 t.test('a key that the device rejects is final, with the words of the device', needs, async (t) => {
-  const device = await otherFirmware(t, () => ({ path }, res) =>
-    path === READY ? res.end('true') : res.writeHead(400).end('{"ok":false,"error":"\\u001b[2Jtoo\\nshort"}'),
+  const device = await otherFirmware(
+    t,
+    () =>
+      ({ path }, res) =>
+        path === READY ? res.end('true') : res.writeHead(400).end('{"ok":false,"error":"\\u001b[2Jtoo\\nshort"}'),
   );
   const failure = await pairHere(t, device).ended;
   t.equal(failure?.code, 'pair.key-rejected');
@@ -119,16 +122,20 @@ t.test('an answer that does not end, in time or in bytes, is given up', async (t
   await t.rejects(hanging, 'a stop does not wait for an answer');
 });
 
-t.test('once: a device that does not answer is given up after a while, and a stop ends every wait', needs, async (t) => {
-  const port = await freePort();
-  const folder = temporaryFolder(t);
-  const client = pairHere(t, { tunnelPort: port, httpPort: port, folder });
-  await until('the first failure', () => client.names().includes('retry'));
-  const startedAtMs = performance.now();
-  client.stop();
-  t.equal(await client.ended, null);
-  t.ok(performance.now() - startedAtMs < 2_000);
-});
+t.test(
+  'once: a device that does not answer is given up after a while, and a stop ends every wait',
+  needs,
+  async (t) => {
+    const port = await freePort();
+    const folder = temporaryFolder(t);
+    const client = pairHere(t, { tunnelPort: port, httpPort: port, folder });
+    await until('the first failure', () => client.names().includes('retry'));
+    const startedAtMs = performance.now();
+    client.stop();
+    t.equal(await client.ended, null);
+    t.ok(performance.now() - startedAtMs < 2_000);
+  },
+);
 
 t.test('what is no SSH, or says nothing, at the port of the tunnel is trouble that is told', needs, async (t) => {
   const web = createServer((_req, res) => res.end('true')).listen(0, '127.0.0.1');
