@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns/promises';
 import { browse, type FoundDevice } from '../discovery/browse.ts';
-import { type Clock, pause } from '../support/clock.ts';
+import { type Cancel, type Clock, pause } from '../support/clock.ts';
 import { asFailure, Failure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import type { PairEvent, ShownDevice } from './events.ts';
@@ -39,6 +39,8 @@ const HTTP_PORT = 5000;
 const PATH = '/zeroforce';
 /** Answers to the first question come within a second; the second question is for those that were lost. */
 const BROWSE_MS = 3_000;
+/** For the answers of the device over its other links and families, once the first has come. */
+const MORE_ADDRESSES_MS = 250;
 
 /** Finds the device that is meant, again and again: its address may change. */
 export class Finder {
@@ -94,8 +96,11 @@ export class Finder {
   async #browse(wanted: string | null): Promise<FoundDevice[]> {
     const { clock, log, emit } = this.#options;
     const enough = new AbortController();
+    let cancel: Cancel = () => undefined;
     const onFound = (device: FoundDevice) => {
-      if (wanted !== null && isNamed(device, wanted)) enough.abort();
+      if (wanted === null || !isNamed(device, wanted)) return;
+      cancel();
+      cancel = clock.after(MORE_ADDRESSES_MS, () => enough.abort());
     };
     try {
       const signal = AbortSignal.any([this.#signal, enough.signal]);
@@ -104,6 +109,8 @@ export class Finder {
       const { code, message } = asFailure(error);
       emit({ event: 'note', code, sentence: message });
       return [];
+    } finally {
+      cancel();
     }
   }
 
@@ -128,7 +135,11 @@ export class Finder {
   }
 }
 
-function devicePlace({ name, addresses, tunnelPort, httpPort, path, model }: FoundDevice, sought: boolean): Place {
+function devicePlace(device: FoundDevice, sought: boolean): Place {
+  const { name, tunnelPort, httpPort, path, model } = device;
+  // Older firmware listens on IPv4 alone, whichever way its answer came.
+  const isLinkLocalV6 = (address: string) => /^fe[89ab]/i.test(address);
+  const addresses = device.addresses.toSorted((a, b) => Number(isLinkLocalV6(a)) - Number(isLinkLocalV6(b)));
   return { name, addresses, tunnelPort, httpPort: httpPort ?? HTTP_PORT, path, model, sought };
 }
 
