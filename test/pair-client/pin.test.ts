@@ -1,8 +1,5 @@
-import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { PinFile } from '../../src/pairing/pin-file.ts';
@@ -12,7 +9,7 @@ import { run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
 import { PROGRAM } from '../support/service.ts';
 import { until } from '../support/until.ts';
-import { pairHere, startDevice, startPair, temporaryFolder } from './support.ts';
+import { pairHere, scriptedHttp, startDevice, startPair, temporaryFolder } from './support.ts';
 
 const needs = requires('sshd', 'ssh', 'ssh-keygen', 'netstat');
 const PIN = '73190264';
@@ -121,15 +118,10 @@ t.test('who takes the key and does not know the PIN is not the device', requires
     '/zeroforce/pin/setkey': { ok: true, M2: 'ab'.repeat(64) },
   };
   const bodies: string[] = [];
-  const server = createServer(async (req, res) => {
-    let body = '';
-    for await (const chunk of req) body += String(chunk);
+  const port = await scriptedHttp(t, ({ path, body }, res) => {
     bodies.push(body);
-    res.end(JSON.stringify(replies[req.url ?? '']));
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => server.close());
-  const { port } = server.address() as AddressInfo;
+    return res.end(JSON.stringify(replies[path]));
+  });
   const folder = temporaryFolder(t);
   const client = pairHere(t, { tunnelPort: port, httpPort: port, folder, pin: PIN });
   t.equal((await client.ended)?.code, 'pair.impostor');

@@ -1,6 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -178,6 +180,24 @@ export function pairHere(
     await ended;
   });
   return { events, ended, stop: () => stop.abort(), names: () => events.map(({ event }) => event) };
+}
+
+export type Handler = (request: { path: string; body: string; req: IncomingMessage }, res: ServerResponse) => unknown;
+
+/** What answers as a device by HTTP, in the words of the test; its port. */
+export async function scriptedHttp(t: Test, handle: Handler): Promise<number> {
+  const serve = async (req: IncomingMessage, res: ServerResponse) => {
+    let body = '';
+    for await (const chunk of req) body += String(chunk);
+    await handle({ path: req.url ?? '', body, req }, res);
+  };
+  const server = createServer((req, res) => void serve(req, res).catch(() => res.destroy())).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return (server.address() as AddressInfo).port;
 }
 
 export const isReady = async (service: Service) => (await service.get('/zeroforce/readytopair')) === 'true';

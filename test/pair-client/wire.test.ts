@@ -1,6 +1,5 @@
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -10,11 +9,9 @@ import { freePort } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
 import { hardenedConfig, startSshd } from '../support/sshd.ts';
 import { until } from '../support/until.ts';
-import { pairHere, temporaryFolder } from './support.ts';
+import { type Handler, pairHere, scriptedHttp, temporaryFolder } from './support.ts';
 
 const needs = requires('sshd', 'ssh', 'ssh-keygen');
-
-type Handler = (request: { path: string; body: string; req: IncomingMessage }, res: ServerResponse) => unknown;
 
 /** A device of another firmware: its HTTP as the test has it, with the real hardened sshd. */
 async function otherFirmware(t: Test, handler: (installKey: (key: string) => Promise<void>) => Handler) {
@@ -23,18 +20,10 @@ async function otherFirmware(t: Test, handler: (installKey: (key: string) => Pro
   const installKey = (key: string) => writeFile(authorizedKeys, `${key}\n`);
   const handle = handler(installKey);
   const requests: string[] = [];
-  const server = createServer(async (req, res) => {
-    requests.push(`${req.method} ${req.url}`);
-    let body = '';
-    for await (const chunk of req) body += String(chunk);
-    await handle({ path: req.url ?? '', body, req }, res);
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
+  const httpPort = await scriptedHttp(t, (request, res) => {
+    requests.push(`${request.req.method} ${request.path}`);
+    return handle(request, res);
   });
-  const { port: httpPort } = server.address() as AddressInfo;
   const sshd = await startSshd(join(folder, 'sshd'), await hardenedConfig(authorizedKeys, httpPort));
   t.teardown(() => sshd.stop());
   return { tunnelPort: sshd.port, httpPort, folder, requests };
@@ -138,14 +127,8 @@ t.test(
 );
 
 t.test('what is no SSH, or says nothing, at the port of the tunnel is trouble that is told', needs, async (t) => {
-  const web = createServer((_req, res) => res.end('true')).listen(0, '127.0.0.1');
-  await once(web, 'listening');
-  t.teardown(() => web.close());
-  const { port } = web.address() as AddressInfo;
-  const taken = createServer((req, res) => res.end(req.url === READY ? 'true' : 'OK')).listen(0, '127.0.0.1');
-  await once(taken, 'listening');
-  t.teardown(() => taken.close());
-  const httpPort = (taken.address() as AddressInfo).port;
+  const port = await scriptedHttp(t, (_request, res) => res.end('true'));
+  const httpPort = await scriptedHttp(t, ({ path }, res) => res.end(path === READY ? 'true' : 'OK'));
   const client = pairHere(t, { tunnelPort: port, httpPort, folder: temporaryFolder(t) });
   await until('the trouble', () => client.names().includes('retry'));
   t.match(client.events.at(-1), { event: 'retry', code: 'pair.no-answer' });
