@@ -33,8 +33,6 @@ const PURE = [
   /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,
   /^meeting\/(?:answers|authorized-keys|schedule|ssh-key|words)\.ts$/,
   /^openssh\/(config|log-lines|progress)\.ts$/,
-  /^openssh\/(config|log-lines|progress)\.ts$/,
-  /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,
 ];
 const PURE_BUILTINS = new Set(['node:buffer', 'node:util']);
 const IMPURE_WORDS = /\b(Date\.now|new Date|setTimeout|setInterval|setImmediate|Math\.random|performance\.|process\.)/;

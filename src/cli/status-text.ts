@@ -38,12 +38,6 @@ export function pairingLine(pairing: DeviceStatus['pairing'], style: Style): str
   if (open) return `${style.warn('open')}: ${reason}${left}`;
   if (pinReady) return `${style.good('open with the PIN')}: ${reason}`;
   const when = opensInSeconds ? `; opens in ${duration(opensInSeconds)}` : '';
-function pairing({ open, pinReady, reason, opensInSeconds, openedLocally }: DeviceStatus['pairing']): string {
-  if (openedLocally !== null) return `open for ${duration(openedLocally.secondsLeft)}: ${reason}`;
-  if (open) return `open: ${reason}`;
-  if (pinReady) return `open to whoever proves the PIN: ${reason}`;
-  // 0 with the policy `pin` where no PIN can be proved; the fault below says why.
-  const when = opensInSeconds === null || opensInSeconds === 0 ? '' : `; opens in ${duration(opensInSeconds)}`;
   return `closed: ${reason}${when}`;
 }
 

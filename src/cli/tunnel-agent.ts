@@ -3,13 +3,11 @@ import { Argument, Command, CommanderError } from 'commander';
 import pkg from '../../package.json' with { type: 'json' };
 import { ConfigError } from '../config/faults.ts';
 import { Failure } from '../support/failures.ts';
-import { type CommonOptions, EXIT } from './common.ts';
+import { type CommonOptions, EXIT, exitCodeOf } from './common.ts';
 import { completion, SHELLS, type Shell } from './completion.ts';
 import { configCheck, configInit, configShow } from './config-commands.ts';
 import { addCommand, withConfig } from './define.ts';
 import { definePairing } from './define-pairing.ts';
-import { type CommonOptions, EXIT, exitCodeOf } from './common.ts';
-import { configCheck, configInit, configShow } from './config-commands.ts';
 import { type PairCommandOptions, pairCommand } from './pair-command.ts';
 import { monitor, run } from './service-commands.ts';
 import { status } from './status-command.ts';
@@ -96,6 +94,7 @@ Examples:
   tunnel-agent completion fish > /etc/fish/completions/tunnel-agent.fish`,
   )
   .action((shell: Shell) => void process.stdout.write(completion(program, shell)));
+
 command(
   'pair',
   'find a device, pair with it where that is needed, and hold the tunnel: what a Home Assistant add-on runs',
