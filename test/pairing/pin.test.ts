@@ -109,14 +109,14 @@ t.test('a source that has to wait is not served by a challenge that it got befor
 });
 
 t.test('20 wrong PINs from ever new sources lock it, for the right one too, also after a restart', async (t) => {
-  const { guess, failures, pairing, folder, audit, clock, lines } = await withPin(t);
-  for (let n = 1; n <= 20; n += 1) {
+  const { guess, failures, pairing, folder, audit, clock, lines } = await withPin(t, { wrong: 12 });
+  for (let n = 13; n <= 20; n += 1) {
     const left = n === 20 ? /the PIN is locked now$/ : n === 19 ? /; 1 attempt is left$/ : new RegExp(`; ${20 - n} `);
     t.match(await guess(n), { code: 'pairing.pin-wrong', message: left });
   }
   t.equal(await failures(), 20);
   t.match(audit.slice(-2), [{ what: 'key-refused-pin' }, { what: 'pin-locked', source: stranger(20) }]);
-  t.equal(audit.length, 21);
+  t.equal(audit.length, 9);
   t.ok(lines.some(({ level, code }) => level === 'error' && code === 'pairing.pin-locked'));
   clock.advance(3_600_000);
   await t.rejects(pairing.pinChallenge(SOURCE), { code: 'pairing.pin-locked' });
