@@ -10,13 +10,16 @@ export function statusText(status: DeviceStatus, style: Style = PLAIN): string {
     line('key', keyLine(status.pairing.key)),
     line('monitor', monitor(status.monitor)),
     line('http', status.http === null ? 'not listening' : `${bracketed(status.http.host)}:${status.http.port}`),
+    line('mdns', mdns(status.mdns)),
     line('tunnel', tunnel(status.tunnel, style)),
+    ...(status.tunnel?.forwards ?? []).map((forward) => line('', forwarded(forward))),
   ];
   const last = status.tunnel?.lastFailure;
   if (last) {
     lines.push(line('', `last failure ${duration(last.agoMs / 1000)} ago: ${style.bad(last.sentence)}`));
     lines.push(line('', `${last.code}: ${last.remedy}`));
   }
+  if (status.meetingApi !== null) lines.push(line('meeting', meeting(status.meetingApi)));
   for (const { code, sentence, remedy } of faults) {
     lines.push(line('fault', style.bad(sentence)), line('', `${code}: ${remedy}`));
   }
@@ -57,8 +60,16 @@ function monitor(state: DeviceStatus['monitor']): string {
   }
 }
 
+function mdns(state: DeviceStatus['mdns']): string {
+  if (state === null) return 'off (ZEROFORCE_MDNS=0)';
+  const announced = state.interfaces.filter((each) => each.state === 'announced').map(({ name }) => name);
+  if (announced.length > 0) return `announced as ${state.name} on ${announced.join(', ')}`;
+  const claiming = state.interfaces.some((each) => each.state === 'claiming');
+  return claiming ? `asking whether the name ${state.name} is free` : 'not announced, see the fault';
+}
+
 function tunnel(state: DeviceStatus['tunnel'], style: Style): string {
-  if (state === null) return 'none: without a Meeting identity the service runs pairing alone';
+  if (state === null) return 'none: without a complete identity the service runs pairing alone';
   const proxy = `${bracketed(state.proxy.host)}:${state.proxy.port}${state.proxy.tls ? ' over TLS' : ''}`;
   const since = duration(state.inStateMs / 1000);
   switch (state.state) {
@@ -72,6 +83,32 @@ function tunnel(state: DeviceStatus['tunnel'], style: Style): string {
       return 'stopped';
   }
 }
+
+/** What fails stands among the faults, with what to do. */
+function meeting(api: NonNullable<DeviceStatus['meetingApi']>): string {
+  const { state, url, nextHeartbeatInMs, lastHeartbeat, authorized, services, availability } = api;
+  const next = `next heartbeat in ${duration((nextHeartbeatInMs ?? 0) / 1000)}`;
+  const last = lastHeartbeat === null ? 'none answered yet' : `last ${duration(lastHeartbeat.agoMs / 1000)} ago`;
+  const enabled = services && Object.keys(services).filter((name) => services[name]);
+  const parts = [
+    `${state} at ${url}`,
+    ...(state === 'stopped' || state === 'starting' ? [] : [last, next]),
+    ...(authorized === null ? [] : [authorized ? 'authorized' : 'not authorized']),
+    ...(availability === null ? [] : [`listed as ${availability}`]),
+    ...(enabled === null ? [] : [`services there: ${enabled.join(', ') || 'none'}`]),
+    ...upkeep('SSH key', api.sshKeyPublished, 'published'),
+    ...upkeep('known_hosts', api.knownHosts, 'up to date'),
+    ...upkeep('maintenance key', api.maintenanceKey, 'in place'),
+  ];
+  return parts.join('; ');
+}
+
+function upkeep(name: string, state: 'pending' | 'done' | 'failed' | null, done: string): string[] {
+  return state === null ? [] : [`${name} ${state === 'done' ? done : state}`];
+}
+
+const forwarded = ({ name, localPort, remotePort }: { name: string; localPort: number; remotePort: number }) =>
+  `${name}: port ${remotePort} of the gateway leads to port ${localPort} of this device`;
 
 const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host);
 

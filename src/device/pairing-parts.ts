@@ -35,19 +35,29 @@ export function createPairing(
   });
 }
 
-/** @param look after the tunnels were ended: what is known of them is not so any more */
+/**
+ * @param look after the tunnels were ended: what is known of them is not so any more
+ * @param tunnelPort as it is at that time
+ */
 export function createReset(
-  { pairing: { resetFile }, stateDir, tunnel }: Config,
-  parts: { pairing: Pairing; audit: AuditRing; look: () => Promise<unknown>; clock: Clock; log: Log },
+  { pairing: { resetFile }, stateDir }: Config,
+  parts: {
+    pairing: Pairing;
+    audit: AuditRing;
+    look: () => Promise<unknown>;
+    tunnelPort: () => number;
+    clock: Clock;
+    log: Log;
+  },
 ): FactoryReset {
-  const { pairing, audit, look, clock, log } = parts;
+  const { pairing, audit, look, tunnelPort, clock, log } = parts;
   return new FactoryReset({
     bootFile: resetFile,
     journal: new ResetJournal(stateDir),
     resetPairing: () => pairing.reset(),
     record: (source) => audit.record({ what: 'reset', source }),
     endSessions: async () => {
-      const sessions = await endTunnelSessions(tunnel.port, clock);
+      const sessions = await endTunnelSessions(tunnelPort(), clock);
       await look();
       return sessions;
     },
@@ -79,9 +89,10 @@ export async function resetWithoutService(config: Config, log: Log): Promise<Ses
   try {
     const clock = systemClock;
     const observe = async (): Promise<Observation> => ({ kind: 'fault' }); // nobody asks
+    const tunnelPort = () => config.tunnel.port;
     const audit = new AuditRing({ stateDir, log });
     const pairing = createPairing(config, { audit, observe, clock, log });
-    return await createReset(config, { pairing, audit, look: observe, clock, log }).run('local');
+    return await createReset(config, { pairing, audit, look: observe, tunnelPort, clock, log }).run('local');
   } finally {
     await lock.stop();
   }

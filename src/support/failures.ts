@@ -6,6 +6,9 @@ export const FAILURES = {
   'config.invalid': 'Correct the settings listed, then run: tunnel-agent config check',
   'config.exists': 'Choose another file with --config, or replace this one with --force',
   'config.unwritable': 'Check that the folder exists, is writable and has free space',
+  'config.refused':
+    'Correct the configuration file, then run: tunnel-agent config check; the service reads it by itself',
+  'config.not-yet': 'Restart the service at a moment when nobody uses the tunnel',
   'config.last-good': 'Correct the configuration file, then run: tunnel-agent config check',
   'config.exposed': 'Let nobody but the service read and write the file: chmod 600 FILE',
   'config.deployed-broken':
@@ -14,7 +17,7 @@ export const FAILURES = {
   'config.ca-unreadable':
     'Give MEETING_PROXY_CA a PEM file with the certificate of the authority, readable for the service',
   'identity.missing':
-    'Set MEETING_DEVICE_KEY, MEETING_TOKEN or MEETING_TOKEN_FILE, and MEETING_PROXY_HOST if the device is to have a tunnel',
+    'If the device is to have a tunnel, set MEETING_DEVICE_KEY, MEETING_TOKEN or MEETING_TOKEN_FILE, and MEETING_PROXY_HOST; or ZEROFORCE_TRANSPORT=ssh and what docs/ssh-transport.md lists',
   'state.unreadable': 'Check that the state folder is a folder, and readable by the service: ls -ld DIR; ls -l DIR',
   'identity.token-file': 'Put the token into that file again, readable for the service, then restart the service',
   'state.unwritable': 'Check that the state folder exists, is writable and has free space: df -h; ls -ld DIR',
@@ -54,6 +57,14 @@ export const FAILURES = {
   'http.port-in-use': 'Find the program that holds the port: netstat -tlnp; or choose another with ZEROFORCE_HTTP_PORT',
   'http.address-unavailable': 'Choose an address of this machine with ZEROFORCE_HTTP_HOST, or :: for all',
   'http.not-permitted': 'Use a port above 1023 with ZEROFORCE_HTTP_PORT, or run the service as root',
+  'http.elsewhere':
+    'Pairing clients that know port 5000 only do not find the device there: free port 5000, or set ZEROFORCE_HTTP_PORT to it',
+  'mdns.no-interface':
+    'Check the cable or the Wi-Fi: ip addr; the device announces itself as soon as there is a network',
+  'mdns.socket':
+    'Find the program that holds UDP port 5353: netstat -ulnp; it must share it (SO_REUSEADDR), as avahi-daemon does',
+  'mdns.send': 'Check the firewall of this machine: it must let UDP port 5353 out and in',
+  'mdns.name-conflict': 'Give each device a host name of its own, then restart the service',
   'proxy.dns': 'Check MEETING_PROXY_HOST and the DNS server: nslookup HOST',
   'proxy.refused': 'Check MEETING_PROXY_HOST and MEETING_PROXY_PORT, and that the proxy runs',
   'proxy.unreachable': 'Check the network: default route, cable or Wi-Fi, and firewall of the site',
@@ -70,20 +81,87 @@ export const FAILURES = {
   'proxy.handshake-silent': 'The proxy accepts connections but does not answer: check the port, then the proxy itself',
   'proxy.handshake-refused': 'Check MEETING_DEVICE_KEY and the token, and that the device is authorised at the proxy',
   'proxy.not-protocol': 'Something else answers on this port: check MEETING_PROXY_HOST and MEETING_PROXY_PORT',
-  'session.closed': 'The proxy ended the session; the agent reconnects by itself',
-  'session.reset': 'The connection broke; the agent reconnects by itself',
+  'ssh.missing': 'Install the OpenSSH client, or name its program with ZEROFORCE_SSH_PROGRAM',
+  'ssh.failed': 'Read the sentence; then try the connection by hand: ssh -v -p PORT USER@HOST',
+  'ssh.folder-unusable':
+    'Check that the folder can be made there, belongs to the service and has free space: ls -ld DIR',
+  'ssh.unusable-value': 'Correct the value that the sentence names',
+  'ssh.dns': 'Check the name of the SSH server (ZEROFORCE_SSH_HOST) and the DNS server: nslookup HOST',
+  'ssh.refused': 'Check address and port of the SSH server (ZEROFORCE_SSH_HOST, ZEROFORCE_SSH_PORT), and that it runs',
+  'ssh.unreachable': 'Check the network: default route, cable or Wi-Fi, and firewall of the site',
+  'ssh.timeout': 'Check that the site lets outgoing connections to the port of the SSH server pass',
+  'ssh.silent': 'The server accepts connections and does not answer: check the port, then the server itself',
+  'ssh.not-ssh': 'Something else answers on this port: check address and port of the SSH server',
+  'ssh.no-common': 'Update the older of the two, or allow a newer algorithm in the configuration of the server',
+  'ssh.closed': 'Read the log of the SSH server; it may limit connections, or refuse this address',
+  'ssh.auth-refused':
+    'Check the token (ZEROFORCE_SSH_TOKEN or ZEROFORCE_SSH_TOKEN_FILE) or the key, and that the server knows it',
+  'ssh.identity-unusable': 'Check the private key: a file of mode 0600 without passphrase: ls -l FILE',
+  'ssh.host-key-changed':
+    'Ask the operator which key the server has. If it was changed on purpose, set the new one (ZEROFORCE_SSH_HOST_KEY) or remove the stored one; if not, somebody else answers',
+  'ssh.host-key-unreadable':
+    'Restore the file; or remove it, when the key of the next connection may be trusted as the first was',
+  'ssh.forward-refused':
+    'The server must allow as many forwards as are asked for: compare ZEROFORCE_SSH_FORWARDS with the services of this device there',
+  'ssh.local-port': 'Find the program that holds the port: netstat -tlnp; or choose another port for the forward',
+  'ssh.target-failed':
+    'Nothing answers at the far end of that forward: start the service there, or correct the forward',
+  'ssh.pairing-forwarded': 'Remove the port of the pairing routes from ZEROFORCE_SSH_FORWARDS',
+  'session.closed':
+    'The other end closed the session; it is set up again by itself. When it repeats, read the sentence and the log there',
+  'session.reset': 'The connection broke; it is set up again by itself',
   'session.peer-dead':
-    'The proxy stopped answering; the agent reconnects by itself. When it repeats, check the network',
+    'The other end stopped answering; it is tried again by itself. When it repeats, check the network',
   'session.protocol-error': 'The proxy broke the protocol: note the sentence and report it to its operator',
   'session.going-away': 'The proxy is being restarted; the agent comes back when it was told to',
   'stream.limit':
     'Close connections through the tunnel that are no longer needed; when it repeats, look who opens them',
   'stream.reset': 'One connection through the tunnel was cut, the others go on; when it repeats, report the sentence',
-  'identity.duplicate': 'Another device uses the same device key: give each device its own (was a card cloned?)',
+  'identity.duplicate':
+    'Another device uses the same device key or token: give each device its own (was a card cloned?)',
   'target.not-allowed': 'Add the port to ZEROFORCE_SERVICES when it is meant to be reachable',
   'target.refused': 'Nothing listens on that local port: start the service, or correct ZEROFORCE_SERVICES',
   'target.timeout': 'The local service does not accept connections: check it and the local firewall',
   'target.stalled': 'The local service took no data for a while and its connection was closed: check that service',
+  'meeting.api-unreachable': 'Check MEETING_API_URL, the DNS server and the network: nslookup HOST; ping HOST',
+  'meeting.api-timeout': 'The Meeting API accepts connections or lets them hang, and does not answer: check the server',
+  'meeting.api-tls': 'Check MEETING_API_CA, the host name in the certificate, and the clock of this device: date',
+  'meeting.api-tls-not-spoken':
+    'The Meeting API speaks plain HTTP on this port: set http:// in MEETING_API_URL, or its TLS port',
+  'meeting.api-tls-required': 'The Meeting API speaks TLS on this port: set https:// in MEETING_API_URL',
+  'meeting.api-plain': 'Use an https address in MEETING_API_URL where the server has one',
+  'meeting.api-answer':
+    'Check that MEETING_API_URL is the base address of the API; when it is, note the sentence and ask its operator',
+  'meeting.token-refused':
+    'Compare the token (MEETING_TOKEN or MEETING_TOKEN_FILE) with that of the Meeting server, then restart the service',
+  'meeting.not-provisioned':
+    'Add the device to the Meeting server under its MEETING_DEVICE_KEY; the agent asks again every few minutes',
+  'meeting.not-authorized': 'Authorize the device at the Meeting server; until then it offers no tunnels to the device',
+  'meeting.public-key-file': 'Give MEETING_PUBLIC_KEY_FILE the .pub file of an SSH key, readable for the service',
+  'meeting.key-refused': 'Compare the key in MEETING_PUBLIC_KEY_FILE with what the Meeting server accepts',
+  'meeting.known-hosts-file':
+    'Check MEETING_KNOWN_HOSTS_FILE and its folder: no links, writable by its owner only, free space: ls -ld DIR; ls -l FILE',
+  'meeting.maintenance-file':
+    'Check MEETING_MAINTENANCE_KEYS_FILES: not the file of the paired key, no links, folders writable by their owner only, free space',
+  'pair.target': 'Name the device as mDNS shows it, or give its host name or address: tunnel-agent pair 192.168.1.20',
+  'pair.forward': 'Write it as ssh -L takes it: LOCALPORT:localhost:PORT or ADDRESS:LOCALPORT:localhost:PORT',
+  'pair.running': 'Stop the other one first, or give this one a key of its own with --identity',
+  'pair.not-found':
+    'Check that the device is on and in the same network, and that UDP port 5353 passes; or give its address: tunnel-agent pair ADDRESS',
+  'pair.several': 'Name the one that is meant: tunnel-agent pair NAME',
+  'pair.no-answer': 'Check that the device is on, and that its ports for pairing and tunnel can be reached from here',
+  'pair.identity':
+    'Give --identity a private key without passphrase that belongs to this user; or another path, where one is made',
+  'pair.state-unwritable': 'Check that the folder of --identity exists, is writable and has free space',
+  'pair.host-key':
+    'When the device was installed anew, or exchanged, remove its line from the known_hosts file and pair again; otherwise somebody else answers in its place',
+  'pair.key-rejected': 'Give --identity a key that the device accepts: ed25519, ECDSA, or RSA of 2048 bits or more',
+  'pair.key-refused':
+    'Check that no other client pairs at the same time, that --user is right, and read the log of the tunnel sshd on the device',
+  'pair.port-taken': 'Find the program that holds the local port: netstat -tlnp; or choose another with --forward',
+  'pair.pin-needed': 'Give the PIN of the device: --pin asks for it, --pin-file or ZEROFORCE_PIN hold it',
+  'pair.pin-wrong': 'Look the PIN up on the device, and give it anew; every wrong one counts, and 20 lock the device',
+  'pair.impostor': 'Check who answers at this address: it does not know the PIN, so it is not the device',
   'internal.unexpected': 'This is a fault of the program: report it with the log lines around it',
 } as const satisfies Record<string, string>;
 

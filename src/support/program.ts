@@ -1,5 +1,5 @@
 import { execa } from 'execa';
-import type { Clock } from './clock.ts';
+import type { Cancel, Clock } from './clock.ts';
 import { deferred } from './deferred.ts';
 
 export interface ProgramOptions {
@@ -64,6 +64,93 @@ export async function runProgram(options: ProgramOptions): Promise<ProgramEnd> {
   const { exitCode, stdout, stderr } = result;
   if (exitCode === undefined) return { kind: 'failed', why: result.shortMessage ?? '', cause: result.cause, stderr };
   return { kind: 'ended', exitCode, stdout, stderr };
+}
+
+export interface ProgramRunOptions {
+  /** Name or absolute path of the program. */
+  command: string;
+  /** Never a secret: every user of the machine can read them. */
+  args: readonly string[];
+  /** Each line that it writes to its standard error, without its end. */
+  onLine: (line: string) => void;
+  clock: Clock;
+}
+
+/** A program that runs until it is stopped, or ends by itself. */
+export interface ProgramRun {
+  /** When it has ended, and every line was given; nothing of it runs any more then. */
+  ended: Promise<ProgramRunEnd>;
+  /** SIGTERM, and SIGKILL after `graceMs`; without a grace, SIGKILL at once. */
+  stop(graceMs: number): void;
+}
+
+export type ProgramRunEnd =
+  | { kind: 'ended'; exitCode: number | null; signal: string | null }
+  | { kind: 'failed'; why: string; cause: unknown }
+  | { kind: 'missing' };
+
+/** All of the environment: ours may hold a token. The words are parsed, so they must not be translated. */
+const PLAIN_ENVIRONMENT = { LC_ALL: 'C', PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
+/** A line that is longer is cut. */
+const MAX_LINE_CHARACTERS = 4096;
+/** How long a child that has left the group may keep the pipe after the end of the program. */
+const PIPE_GRACE_MS = 500;
+
+/**
+ * Starts a program without input, whose standard error is read line by line, in a process group of its own. When this
+ * process exits, the group is killed; when it is itself killed, the group goes on.
+ */
+export function startProgram({ command, args, onLine, clock }: ProgramRunOptions): ProgramRun {
+  const child = execa(command, args, {
+    stdin: 'ignore',
+    stdout: 'ignore',
+    stderr: 'pipe',
+    buffer: false,
+    detached: true,
+    extendEnv: false,
+    env: PLAIN_ENVIRONMENT,
+    reject: false,
+  });
+  const kill = () => killGroup(child.pid);
+  process.once('exit', kill);
+  child.stderr.setEncoding('utf8').on('data', byLine(onLine));
+
+  let running = true;
+  let cancelKill: Cancel = () => undefined;
+  let cancelPipe: Cancel = () => undefined;
+  child.once('exit', () => {
+    running = false;
+    cancelKill();
+    kill(); // what it has left behind
+    cancelPipe = clock.after(PIPE_GRACE_MS, () => child.stderr.destroy());
+  });
+  const ended = (async (): Promise<ProgramRunEnd> => {
+    const result = await child;
+    cancelKill();
+    cancelPipe();
+    process.removeListener('exit', kill);
+    if (result.code === 'ENOENT') return { kind: 'missing' };
+    const { exitCode = null, signal = null, cause } = result;
+    if (exitCode === null && signal === null) return { kind: 'failed', why: result.code ?? String(cause), cause };
+    return { kind: 'ended', exitCode, signal };
+  })();
+  const stop = (graceMs: number) => {
+    if (!running) return;
+    cancelKill();
+    if (graceMs === 0) return kill();
+    killGroup(child.pid, 'SIGTERM');
+    cancelKill = clock.after(graceMs, kill);
+  };
+  return { ended, stop };
+}
+
+function byLine(onLine: (line: string) => void): (text: string) => void {
+  let rest = '';
+  return (text) => {
+    const lines = (rest + text).split('\n');
+    rest = (lines.pop() ?? '').slice(0, MAX_LINE_CHARACTERS);
+    for (const line of lines) onLine(line.slice(0, MAX_LINE_CHARACTERS).replace(/\r$/, ''));
+  };
 }
 
 /** Ends a program that was started as the leader of its own group, and all that it started in turn. */

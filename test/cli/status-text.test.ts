@@ -23,18 +23,30 @@ const paired: DeviceStatus = {
   },
   monitor: { kind: 'active', connections: 1, sinceConnectedSeconds: 0 },
   http: { host: '::', port: 5000 },
+  mdns: {
+    name: 'beamer-1',
+    renamed: false,
+    interfaces: [
+      { name: 'eth0', addresses: ['192.168.1.7'], state: 'announced' },
+      { name: 'wlan0', addresses: ['192.168.1.8'], state: 'claiming' },
+    ],
+    failure: null,
+  },
   tunnel: {
+    transport: 'meeting',
     state: 'up',
     inStateMs: 312_000,
     proxy: { host: 'proxy.example', port: 9001, tls: true },
     protocol: 'v1',
     peerDeviceKey: null,
+    forwards: [],
     streams: 2,
     attempts: 1,
     sessions: 1,
     nextAttemptInMs: null,
     lastFailure: null,
   },
+  meetingApi: null,
   faults: [],
   notices: [],
 };
@@ -45,7 +57,22 @@ const tunnel =
 const pairing =
   (change: Partial<DeviceStatus['pairing']>): Part =>
   ({ pairing }) => ({ pairing: { ...pairing, ...change } });
+const mdns =
+  (change: Partial<NonNullable<DeviceStatus['mdns']>>): Part =>
+  ({ mdns }) => ({ mdns: mdns && { ...mdns, ...change } });
 const textOf = (part: Part) => statusText({ ...paired, ...part(paired) });
+
+t.test('an SSH gateway and where it listens', async (t) => {
+  const forwards = [
+    { name: 'ssh', localPort: 22, remotePort: 40000 },
+    { name: 'http', localPort: 80, remotePort: 40001 },
+  ];
+  const proxy = { host: '2001:db8::1', port: 2222, tls: false };
+  const text = textOf(tunnel({ transport: 'ssh', protocol: 'ssh', proxy, forwards, streams: 1 }));
+  t.match(text, '  tunnel   up for 5 min 12 s to [2001:db8::1]:2222 (ssh), 1 stream open\n');
+  t.match(text, '           ssh: port 40000 of the gateway leads to port 22 of this device\n');
+  t.match(text, '           http: port 40001 of the gateway leads to port 80 of this device\n');
+});
 
 t.test('a paired device with its tunnel up, as a whole', async (t) => {
   t.equal(
@@ -56,6 +83,7 @@ t.test('a paired device with its tunnel up, as a whole', async (t) => {
       '  key      ssh-ed25519 SHA256:abc',
       '  monitor  a tunnel stands (1 connection)',
       '  http     [::]:5000',
+      '  mdns     announced as beamer-1 on eth0',
       '  tunnel   up for 5 min 12 s to proxy.example:9001 over TLS (v1), 2 streams open',
       '',
     ].join('\n'),
@@ -67,6 +95,21 @@ for (const [what, part, line] of [
     'pairing that is open',
     pairing({ open: true, reason: 'the device has never been paired', opensInSeconds: 0 }),
     '  pairing  open: the device has never been paired',
+  ],
+  [
+    'pairing that was opened at the device',
+    pairing({ open: true, reason: 'it was opened', opensInSeconds: 0, openedLocally: { secondsLeft: 61 } }),
+    '  pairing  open for 1 min 1 s: it was opened',
+  ],
+  [
+    'pairing with the PIN',
+    pairing({ policy: 'pin', pinReady: true, reason: 'the device has never been paired', opensInSeconds: 0 }),
+    '  pairing  open to whoever proves the PIN: the device has never been paired',
+  ],
+  [
+    'pairing with a PIN that is missing or locked',
+    pairing({ policy: 'pin', reason: 'the device has never been paired', opensInSeconds: 0 }),
+    '  pairing  closed: the device has never been paired',
   ],
   [
     'pairing that counts down',
@@ -102,10 +145,21 @@ for (const [what, part, line] of [
   ['an outside monitor', () => ({ monitor: null }), "  monitor  another program's (ZEROFORCE_MONITOR=off)"],
   ['no HTTP', () => ({ http: null }), '  http     not listening'],
   ['HTTP on IPv4', () => ({ http: { host: '0.0.0.0', port: 5001 } }), '  http     0.0.0.0:5001'],
+  ['no announcing', () => ({ mdns: null }), '  mdns     off (ZEROFORCE_MDNS=0)'],
+  [
+    'a name that is asked for',
+    mdns({ interfaces: [{ name: 'eth0', addresses: [], state: 'claiming' }] }),
+    '  mdns     asking whether the name beamer-1 is free',
+  ],
+  [
+    'announcing without a network',
+    mdns({ interfaces: [], failure: 'mdns.no-interface' }),
+    '  mdns     not announced, see the fault',
+  ],
   [
     'pairing alone',
     () => ({ tunnel: null }),
-    '  tunnel   none: without a Meeting identity the service runs pairing alone',
+    '  tunnel   none: without a complete identity the service runs pairing alone',
   ],
   [
     'a proxy with an IPv6 address',
@@ -147,8 +201,54 @@ t.test('a failure of the tunnel comes with its name, its age and what to do', as
   );
 });
 
+const online: NonNullable<DeviceStatus['meetingApi']> = {
+  url: 'https://meeting.example',
+  state: 'online',
+  nextHeartbeatInMs: 18_000,
+  lastHeartbeat: { agoMs: 42_000, ipAddress: '203.0.113.7', lastSeen: null },
+  authorized: true,
+  services: { ssh: true, vnc: false },
+  availability: 'available',
+  sshKeyPublished: 'done',
+  knownHosts: 'failed',
+  maintenanceKey: null,
+  lastFailure: null,
+};
+const silent = { ...online, lastHeartbeat: null, authorized: null, services: null, availability: null };
+for (const [what, meetingApi, line] of [
+  [
+    'answers',
+    online,
+    '  meeting  online at https://meeting.example; last 42 s ago; next heartbeat in 18 s; authorized; listed as available; services there: ssh; SSH key published; known_hosts failed',
+  ],
+  [
+    'never answered',
+    { ...silent, state: 'failing', sshKeyPublished: null, knownHosts: 'pending' },
+    '  meeting  failing at https://meeting.example; none answered yet; next heartbeat in 18 s; known_hosts pending',
+  ],
+  [
+    'has not been asked yet',
+    { ...silent, state: 'starting', sshKeyPublished: null, knownHosts: null },
+    '  meeting  starting at https://meeting.example',
+  ],
+  [
+    'does not authorize the device',
+    { ...online, authorized: false, services: {}, availability: null, sshKeyPublished: null, knownHosts: null },
+    '  meeting  online at https://meeting.example; last 42 s ago; next heartbeat in 18 s; not authorized; services there: none',
+  ],
+] as [string, DeviceStatus['meetingApi'], string][]) {
+  t.test(`shows a Meeting API that ${what}`, async (t) => {
+    t.ok(
+      textOf(() => ({ meetingApi }))
+        .split('\n')
+        .includes(line),
+      textOf(() => ({ meetingApi })),
+    );
+  });
+}
+
 t.test('every fault comes with its name and what to do', async (t) => {
-  const faults = [
+  const faults: DeviceStatus['faults'] = [
     { code: 'http.port-in-use', sentence: 'port 5000 is taken', remedy: 'Find the program' },
     { code: 'monitor.netstat-missing', sentence: 'no netstat', remedy: 'Install it' },
   ];

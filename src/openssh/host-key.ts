@@ -1,0 +1,72 @@
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { fileErrorReason, makeFolder, removeLeftovers, replaceFile } from '../support/atomic-file.ts';
+import { Failure, systemCode } from '../support/failures.ts';
+
+const KEY = /^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) ([A-Za-z0-9+/]+={0,2})(?: [^\n]*)?\n?$/;
+/** An RSA key of 16,384 bits is 2.8 KB of base64. */
+const MAX_BYTES = 8 * 1024;
+
+/** `type base64`, without a comment; null when it is no host key, or not the whole of one. */
+export function normalHostKey(text: string): string | null {
+  const [, type = '', base64 = ''] = KEY.exec(text) ?? [];
+  const [name, ...fields] = fieldsOf(Buffer.from(base64, 'base64')) ?? [];
+  return fields.length > 0 && name?.toString('latin1') === type ? `${type} ${base64}` : null;
+}
+
+/** The fields of a key, each with its length in front (RFC 4251 5, `string`); null where one is cut. */
+function fieldsOf(blob: Buffer): Buffer[] | null {
+  const fields: Buffer[] = [];
+  for (let at = 0; at < blob.length; ) {
+    if (blob.length - at < 4) return null;
+    const start = at + 4;
+    at = start + blob.readUInt32BE(at);
+    if (at > blob.length) return null;
+    fields.push(blob.subarray(start, at));
+  }
+  return fields;
+}
+
+/** As ssh shows it: `ssh-ed25519 SHA256:…`. */
+export function hostKeyFingerprint(key: string): string {
+  const [type = '', base64 = ''] = key.split(' ');
+  return `${type} SHA256:${createHash('sha256').update(base64, 'base64').digest('base64').replace(/=+$/, '')}`;
+}
+
+/**
+ * The key that was stored at first use; null where none was.
+ * @throws Failure `ssh.host-key-unreadable`: then nobody knows which key to demand, and no connection is made
+ */
+export async function readHostKey(path: string): Promise<string | null> {
+  const unreadable = (why: string, cause?: unknown) =>
+    new Failure('ssh.host-key-unreadable', `the stored host key ${path} cannot be used: ${why}`, { cause });
+  let text: string;
+  try {
+    const file = await open(path, 'r');
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_BYTES), 0, MAX_BYTES);
+      text = buffer.toString('utf8', 0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return null;
+    throw unreadable(fileErrorReason(error), error);
+  }
+  const key = normalHostKey(text);
+  if (key === null) throw unreadable('it is not one line with type and base64 of a key');
+  return key;
+}
+
+/** @throws Failure `state.unwritable` */
+export async function storeHostKey(path: string, key: string): Promise<void> {
+  try {
+    await makeFolder(dirname(path));
+    await removeLeftovers(path);
+    await replaceFile(path, `${key}\n`, { mode: 0o600 });
+  } catch (error) {
+    const reason = fileErrorReason(error);
+    throw new Failure('state.unwritable', `the host key could not be stored in ${path}: ${reason}`, { cause: error });
+  }
+}

@@ -1,0 +1,171 @@
+import { readFile } from 'node:fs/promises';
+import type { Cancel } from '../support/clock.ts';
+import { asFailure, Failure } from '../support/failures.ts';
+import { type ProgramRun, startProgram } from '../support/program.ts';
+import { HOST_KEY_ALIAS, renderConfig } from './config.ts';
+import { hostKeyFingerprint, normalHostKey, readHostKey, storeHostKey } from './host-key.ts';
+import { parseLine } from './log-lines.ts';
+import { type Context, failureAfterUp, failureBeforeUp, overdue, type Progress, START, step } from './progress.ts';
+import {
+  argumentsFor,
+  endLeftovers,
+  openRunFolder,
+  type RunFiles,
+  removeRunFiles,
+  writeRunFiles,
+} from './run-folder.ts';
+import type { SshEnd, SshEvents, SshOptions } from './types.ts';
+
+/** Between asking ssh to end and making it. */
+const STOP_GRACE_MS = 1_500;
+
+/**
+ * One run of the system's ssh, from its start to its end. When the promise settles ssh has ended, and its files, the
+ * configuration with the user's name among them, are gone.
+ *
+ * @param stop ends the run when aborted, within two seconds; where no session had come about, as one of 0 ms
+ * @throws Failure (`ssh.*`) where no session came about
+ */
+export async function runSsh(options: SshOptions, events: SshEvents, stop: AbortSignal): Promise<SshEnd> {
+  const { folder, hostKeys, clock } = options;
+  const stored = hostKeys.kind === 'pinned' ? pinned(hostKeys.key) : await readHostKey(hostKeys.knownHostsFile);
+  const files = await openRunFolder(folder);
+  await endLeftovers(files, clock);
+  try {
+    const config = renderConfig({ ...options, knownHosts: files.knownHosts, acceptNew: stored === null });
+    await writeRunFiles(files, config, stored === null ? '' : `${HOST_KEY_ALIAS} ${stored}\n`);
+    if (stop.aborted) return { heldMs: 0, failure: null, reason: null };
+    return await new Run(options, events, files, stored).run(stop);
+  } finally {
+    await removeRunFiles(files).catch(() => undefined);
+  }
+}
+
+function pinned(key: string): string {
+  const normal = normalHostKey(key);
+  if (normal === null) throw new Failure('ssh.unusable-value', 'the host key is not type and base64 of one key');
+  return normal;
+}
+
+class Run {
+  readonly #options: SshOptions;
+  readonly #events: SshEvents;
+  readonly #files: RunFiles;
+  readonly #context: Context;
+  /** Null at first use. */
+  readonly #storedKey: string | null;
+  #progress: Progress = START;
+  #program: ProgramRun | null = null;
+  #cancelDeadline: Cancel = () => undefined;
+  #upAtMs: number | null = null;
+  #failure: Failure | null = null;
+  #working: Promise<void> = Promise.resolve();
+
+  constructor(options: SshOptions, events: SshEvents, files: RunFiles, storedKey: string | null) {
+    const { host, port, identityFile, forwards } = options;
+    this.#options = options;
+    this.#events = events;
+    this.#files = files;
+    this.#storedKey = storedKey;
+    const expected = storedKey === null ? null : hostKeyFingerprint(storedKey);
+    this.#context = { host, port, identityFile, forwards, expected };
+  }
+
+  async run(stop: AbortSignal): Promise<SshEnd> {
+    const { program, clock } = this.#options;
+    this.#setDeadline();
+    this.#program = startProgram({
+      command: program,
+      args: argumentsFor(this.#files),
+      onLine: (line) => this.#line(line),
+      clock,
+    });
+    const onAbort = () => this.#program?.stop(STOP_GRACE_MS);
+    stop.addEventListener('abort', onAbort);
+    const end = await this.#program.ended;
+    const heldMs = this.#upAtMs === null ? 0 : clock.nowMs() - this.#upAtMs;
+    stop.removeEventListener('abort', onAbort);
+    this.#cancelDeadline();
+    await this.#working;
+
+    const reason = this.#progress.reason === null ? null : this.#masked(this.#progress.reason);
+    if (stop.aborted) return { heldMs, failure: null, reason };
+    if (end.kind === 'missing') throw new Failure('ssh.missing', `the program ${program} is not installed`);
+    const how = end.kind === 'failed' ? `could not be run: ${end.why}` : howEnded(end);
+    const explain = this.#upAtMs === null ? failureBeforeUp : failureAfterUp;
+    const { code, message } = this.#failure ?? explain(this.#progress, this.#context, how);
+    const failure = new Failure(code, this.#masked(message));
+    if (this.#upAtMs === null) throw failure;
+    return { heldMs, failure, reason };
+  }
+
+  /** ssh repeats the user's name, and so may a peer's words. */
+  #masked(text: string): string {
+    const { user, identityFile } = this.#options;
+    return identityFile === null ? text.replaceAll(user, '[secret]') : text;
+  }
+
+  #line(line: string): void {
+    this.#options.log.trace({ line: this.#masked(line) }, 'ssh');
+    const event = parseLine(line);
+    if (event === null || this.#failure !== null) return;
+    const before = this.#progress;
+    this.#progress = step(before, event, this.#options.forwards);
+    if (event.kind === 'target-failed') this.#events.note('ssh.target-failed', this.#masked(event.sentence));
+    if (event.kind === 'connecting' || this.#progress.phase !== before.phase) this.#setDeadline();
+    if (this.#progress.phase === 'up' && before.phase !== 'up') this.#working = this.#up();
+  }
+
+  /** Connecting may take its time for each address, the handshake may, and the forwards may; a session has no end. */
+  #setDeadline(): void {
+    const { clock, connectTimeoutMs } = this.#options;
+    const { phase } = this.#progress;
+    if (phase === 'greeted') return; // one deadline from the connection to the authentication
+    this.#cancelDeadline();
+    if (phase === 'up') return;
+    this.#cancelDeadline = clock.after(connectTimeoutMs, () => {
+      this.#end(overdue(this.#progress, this.#context, Math.round(connectTimeoutMs / 1000)));
+    });
+  }
+
+  /** A peer that does not answer gets no time for a goodbye. */
+  #end(failure: Failure): void {
+    this.#failure ??= failure;
+    this.#program?.stop(0);
+  }
+
+  async #up(): Promise<void> {
+    const { forwards, clock } = this.#options;
+    this.#upAtMs = clock.nowMs();
+    if (this.#storedKey === null) await this.#storeKey();
+    // ssh has read its files: what is not there cannot be found there, whatever becomes of this process.
+    await removeRunFiles(this.#files).catch(() => undefined);
+    const remotePorts = [...this.#progress.remotePorts];
+    this.#events.up({
+      forwards: forwards.map((forward) => ({
+        forward,
+        port: forward.kind === 'local' ? forward.listen.port : (remotePorts.shift() ?? 0),
+      })),
+      streams: () => this.#progress.streams.size,
+    });
+  }
+
+  /** Before anybody hears of the session: what was trusted once must be demanded ever after. */
+  async #storeKey(): Promise<void> {
+    const { hostKeys } = this.#options;
+    if (hostKeys.kind !== 'first-use') return;
+    try {
+      const line = await readFile(this.#files.knownHosts, 'utf8');
+      const key = normalHostKey(line.slice(line.indexOf(' ') + 1));
+      if (key === null) throw new Failure('ssh.failed', 'ssh has not written down the host key');
+      await storeHostKey(hostKeys.knownHostsFile, key);
+    } catch (error) {
+      const { code, message } = asFailure(error);
+      this.#events.note(code, message);
+    }
+  }
+}
+
+function howEnded({ exitCode, signal }: { exitCode: number | null; signal: string | null }): string {
+  return signal === null ? `ended with exit code ${exitCode}` : `was ended by ${signal}`;
+}
