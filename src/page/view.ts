@@ -51,7 +51,7 @@ export function viewOf(status: PageStatus): PageView {
 }
 
 function pairingCard({ pairing, monitor }: PageStatus): Card {
-  const { policy, open, pinReady, pin, reason, opensInSeconds, tunnel } = pairing;
+  const { policy, open, openedLocally, pinReady, pin, reason, opensInSeconds, tunnel } = pairing;
   const who = {
     open: 'anybody in this network',
     pin: 'whoever knows the PIN',
@@ -64,7 +64,7 @@ function pairingCard({ pairing, monitor }: PageStatus): Card {
   };
   const rows: Row[] = [
     { name: 'Home Assistant', words: present[tunnel] },
-    { name: 'Who may pair', words: [who[policy]] },
+    { name: 'Who may pair', words: [openedLocally === null ? who[policy] : 'anybody in this network, once'] },
   ];
   if (policy === 'pin' && pin?.set) rows.push({ name: 'PIN', words: [pinState(pin)] });
   const card = { title: 'Pairing', rows, trouble: null };

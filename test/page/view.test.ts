@@ -248,6 +248,8 @@ t.test('what not every device has', async (t) => {
     tone: 'bad',
     state: /it is a folder/,
   });
+  const opened = statusWith({ ...NEVER_PAIRED, policy: 'locked', openedLocally: { secondsLeft: 112 } });
+  t.equal(card(opened, 'Pairing')?.rows['Who may pair'], 'anybody in this network, once');
   t.equal(
     card(statusWith({ policy: 'pin', pin: pin(12) }), 'Pairing')?.rows.PIN,
     'set; locked after 12 more wrong ones',
