@@ -3,11 +3,12 @@ import { Argument, Command, CommanderError } from 'commander';
 import pkg from '../../package.json' with { type: 'json' };
 import { ConfigError } from '../config/faults.ts';
 import { Failure } from '../support/failures.ts';
-import { type CommonOptions, EXIT } from './common.ts';
+import { type CommonOptions, EXIT, exitCodeOf } from './common.ts';
 import { completion, SHELLS, type Shell } from './completion.ts';
 import { configCheck, configInit, configShow } from './config-commands.ts';
 import { addCommand, withConfig } from './define.ts';
 import { definePairing } from './define-pairing.ts';
+import { type PairCommandOptions, pairCommand } from './pair-command.ts';
 import { monitor, run } from './service-commands.ts';
 import { status } from './status-command.ts';
 import { styleFor } from './style.ts';
@@ -94,6 +95,47 @@ Examples:
   )
   .action((shell: Shell) => void process.stdout.write(completion(program, shell)));
 
+command(
+  'pair',
+  'find a device, pair with it where that is needed, and hold the tunnel: what a Home Assistant add-on runs',
+)
+  .argument('[host]', 'instance name, host name or address, with :PORT of the tunnel (default: look for one by mDNS)')
+  .option('--identity <file>', 'private key; made where it is missing (default: ~/.config/zeroforce/id_ed25519)')
+  .option('--forward <spec>', '[ADDRESS:]PORT:HOST:HOSTPORT, repeatable (default: 13240:localhost:3240)', collect)
+  .option('--user <name>', 'user on the device', 'root')
+  .option('--pin [pin]', 'ask for the PIN; better not given here, where others can see it')
+  .option('--pin-file <file>', 'file with the PIN; or set ZEROFORCE_PIN')
+  .option('--http-port <port>', 'port of the pairing routes (default: as announced, else 5000)')
+  .option('--tunnel-port <port>', 'port of the tunnel (default: as announced, else 8007)')
+  .option('--once', 'pair, check that the key is accepted, and end')
+  .option('--json', 'print one JSON object for each event')
+  .addHelpText(
+    'after',
+    `
+Exit codes:
+  0   done, with --once
+  1   failed
+  2   the command line was wrong
+  3   no device found, or it does not answer
+  4   several devices found, and nobody to ask which one is meant
+  5   the PIN is missing or wrong
+  6   what answers is not the device: another host key, or it does not know the PIN
+  7   the device does not accept the key
+  8   a local port is taken
+  130, 143  ended by SIGINT, SIGTERM
+
+Examples:
+  tunnel-agent pair
+  tunnel-agent pair beamer --once
+  tunnel-agent pair 192.168.1.20 --forward 13240:localhost:3240 --forward 15000:localhost:5000
+  tunnel-agent pair --identity /data/id_rsa --pin-file /data/pin --json`,
+  )
+  .action(async (host: string | undefined, options: PairCommandOptions) => finish(await pairCommand(host, options)));
+
+function collect(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
 /** For the reader of the log to take what was written last. */
 const LAST_LINES_MS = 1_000;
 
@@ -118,7 +160,7 @@ function report(error: unknown): number {
   }
   if (error instanceof Failure) {
     process.stderr.write(`tunnel-agent: ${error.message}\n  ${error.code}: ${error.remedy}\n`);
-    return EXIT.failed;
+    return exitCodeOf(error);
   }
   process.stderr.write(`tunnel-agent: ${error instanceof Error ? error.message : String(error)}\n`);
   return EXIT.failed;
@@ -132,8 +174,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE' && outputCounts) process.exitCode = EXIT.failed;
 });
 
-try {
-  await program.parseAsync();
-} catch (error) {
+// Not awaited: the program is bundled into a file that is no module.
+program.parseAsync().catch((error: unknown) => {
   process.exitCode = report(error);
-}
+});
