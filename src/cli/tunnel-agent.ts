@@ -7,9 +7,8 @@ import { type CommonOptions, EXIT, exitCodeOf } from './common.ts';
 import { completion, SHELLS, type Shell } from './completion.ts';
 import { configCheck, configInit, configShow } from './config-commands.ts';
 import { addCommand, withConfig } from './define.ts';
+import { definePair } from './define-pair.ts';
 import { definePairing } from './define-pairing.ts';
-import { type PairCommandOptions, pairCommand } from './pair-command.ts';
-import { monitor, run } from './service-commands.ts';
 import { status } from './status-command.ts';
 import { styleFor } from './style.ts';
 
@@ -50,11 +49,11 @@ Examples:
   tunnel-agent run
   ZEROFORCE_HTTP_PORT=5001 tunnel-agent run --config ./config.json`,
   )
-  .action(async (options: CommonOptions) => serve(() => run(options, pkg.version)));
+  .action(async (options: CommonOptions) => serve(async () => (await service()).run(options, pkg.version)));
 
 withConfig(command('monitor', 'run the tunnel monitor alone, for a device whose pairing is another program'))
   .addHelpText('after', '\nExample:\n  ZEROFORCE_MONITOR_INTERVAL=2 tunnel-agent monitor')
-  .action(async (options: CommonOptions) => serve(() => monitor(options)));
+  .action(async (options: CommonOptions) => serve(async () => (await service()).monitor(options)));
 
 withConfig(command('status', 'ask the running service how it is'))
   .option('--json', 'print the whole status as JSON')
@@ -95,46 +94,9 @@ Examples:
   )
   .action((shell: Shell) => void process.stdout.write(completion(program, shell)));
 
-command(
-  'pair',
-  'find a device, pair with it where that is needed, and hold the tunnel: what a Home Assistant add-on runs',
-)
-  .argument('[host]', 'instance name, host name or address, with :PORT of the tunnel (default: look for one by mDNS)')
-  .option('--identity <file>', 'private key; made where it is missing (default: ~/.config/zeroforce/id_ed25519)')
-  .option('--forward <spec>', '[ADDRESS:]PORT:HOST:HOSTPORT, repeatable (default: 13240:localhost:3240)', collect)
-  .option('--user <name>', 'user on the device', 'root')
-  .option('--pin [pin]', 'ask for the PIN; better not given here, where others can see it')
-  .option('--pin-file <file>', 'file with the PIN; or set ZEROFORCE_PIN')
-  .option('--http-port <port>', 'port of the pairing routes (default: as announced, else 5000)')
-  .option('--tunnel-port <port>', 'port of the tunnel (default: as announced, else 8007)')
-  .option('--once', 'pair, check that the key is accepted, and end')
-  .option('--json', 'print one JSON object for each event')
-  .addHelpText(
-    'after',
-    `
-Exit codes:
-  0   done, with --once
-  1   failed
-  2   the command line was wrong
-  3   no device found, or it does not answer
-  4   several devices found, and nobody to ask which one is meant
-  5   the PIN is missing or wrong
-  6   what answers is not the device: another host key, or it does not know the PIN
-  7   the device does not accept the key
-  8   a local port is taken
-  130, 143  ended by SIGINT, SIGTERM
-
-Examples:
-  tunnel-agent pair
-  tunnel-agent pair beamer --once
-  tunnel-agent pair 192.168.1.20 --forward 13240:localhost:3240 --forward 15000:localhost:5000
-  tunnel-agent pair --identity /data/id_rsa --pin-file /data/pin --json`,
-  )
-  .action(async (host: string | undefined, options: PairCommandOptions) => finish(await pairCommand(host, options)));
-
-function collect(value: string, before: string[] = []): string[] {
-  return [...before, value];
-}
+definePair(command('pair', 'find a device, pair with it, and hold the tunnel: what a Home Assistant add-on runs'), {
+  finish,
+});
 
 /** For the reader of the log to take what was written last. */
 const LAST_LINES_MS = 1_000;
@@ -142,6 +104,9 @@ const LAST_LINES_MS = 1_000;
 function finish(exitCode: number): void {
   process.exitCode = exitCode;
 }
+
+/** Loaded only to run it: a question is answered in a third of the time without. */
+const service = () => import('./service-commands.ts');
 
 /** What a service prints is its log, and one that cannot be written is lost: it ends no service. */
 async function serve(service: () => Promise<number>): Promise<void> {
