@@ -7,7 +7,7 @@ BIN := node_modules/.bin
 DEV := $(CURDIR)/.dev
 TESTS := $(patsubst %.ts,build/%.js,$(shell find test -name '*.test.ts'))
 
-.PHONY: help setup build check format test demo run bench clean
+.PHONY: help setup build check format test demo run bundle bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,6 +45,9 @@ run: build ## start the service in the foreground, everything below .dev/
 
 bench: setup build ## measure against plain relays; prints the table of docs/performance.md
 	@node build/bench/run.js
+
+bundle: build ## the device's program as one file, dist/tunnel-agent.mjs
+	@node build/scripts/bundle.js
 
 clean: ## remove what was built
 	rm -rf build dist .tap .dev

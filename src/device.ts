@@ -1,29 +1,44 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
+import type { OptionKey } from './config/options.ts';
 import type { Config } from './config/types.ts';
 import { type ControlRoutes, ControlServer } from './control/server.ts';
-import { Advertiser } from './discovery/advertise.ts';
-import { readModel } from './discovery/model.ts';
-import { ActivityMonitor } from './monitor/activity-monitor.ts';
+import { createButton, createPairing, createReset } from './device/pairing-parts.ts';
+import {
+  createAdvertiser,
+  createHttp,
+  createMeeting,
+  createMonitor,
+  createPage,
+  createTunnel,
+  TUNNEL_SOURCE,
+} from './device/parts.ts';
+import type { DeviceStatus, Told } from './device/status.ts';
+import type { Advertiser } from './discovery/advertise.ts';
+import type { MeetingClient } from './meeting/client.ts';
+import type { ActivityMonitor } from './monitor/activity-monitor.ts';
 import { readFlag } from './monitor/flag-file.ts';
 import { FlagWatcher } from './monitor/flag-watcher.ts';
-import { EverPaired } from './pairing/ever-paired.ts';
+import type { StatusPage } from './page/page.ts';
+import { AuditRing } from './pairing/audit.ts';
 import { createPairingApp, type DeviceInfo } from './pairing/http.ts';
-import { KeyFile } from './pairing/key-file.ts';
-import { type Observation, Pairing, type PairingStatus } from './pairing/pairing.ts';
-import { PinFile } from './pairing/pin-file.ts';
-import { PinGuard } from './pairing/pin-guard.ts';
+import type { Observation, Pairing } from './pairing/pairing.ts';
+import type { ResetButton } from './reset/button.ts';
+import type { FactoryReset, ResetSource } from './reset/factory-reset.ts';
+import type { SessionsEnd } from './reset/tunnel-sessions.ts';
 import { type Cancel, type Clock, systemClock } from './support/clock.ts';
-import { asFailure, FAILURES, type Failure, type FailureCode } from './support/failures.ts';
-import { HttpListener } from './support/http-listener.ts';
+import { asFailure, FAILURES, Failure, type FailureCode } from './support/failures.ts';
+import type { HttpListener } from './support/http-listener.ts';
 import { Lifecycle, type StopReport } from './support/lifecycle.ts';
 import { isListening } from './support/listening-ports.ts';
 import type { Log } from './support/log.ts';
 import { prepareRunDir } from './support/run-dir.ts';
-import { TunnelAgent, type TunnelStatus } from './tunnel/agent.ts';
+import { Slot } from './support/slot.ts';
+import type { TunnelAgent } from './tunnel/agent.ts';
 
-/** Streams are dialled from here, so that sshd and our own routes can tell what came through the tunnel (wire 1.6). */
-const TUNNEL_SOURCE = '127.0.0.77';
+export { createMonitor } from './device/parts.ts';
+export type { DeviceStatus } from './device/status.ts';
+
 /** Every part stops in milliseconds; one that does not is passed over and reported. */
 const STOP_EACH_MS = 3_000;
 /** How often the control socket is looked after; as often as the monitor polls. */
@@ -49,43 +64,13 @@ export interface DeviceOptions {
   clock?: Clock;
 }
 
-/** What `tunnel-agent status --json` prints. Without secrets. */
-export interface DeviceStatus {
-  version: string;
-  pid: number;
-  hostname: string;
-  uptimeSeconds: number;
-  pairing: PairingStatus;
-  /** null with an outside monitor. */
-  monitor: {
-    kind: 'active' | 'none' | 'fault' | 'starting';
-    connections: number;
-    sinceConnectedSeconds: number;
-  } | null;
-  http: { host: string; port: number } | null;
-  /** null where the device does not announce itself. */
-  mdns: {
-    name: string;
-    renamed: boolean;
-    interfaces: { name: string; addresses: string[]; state: 'claiming' | 'announced' | 'failed' }[];
-    /** The code of what stands in `faults`, too. */
-    failure: FailureCode | null;
-  } | null;
-  /** null where the service runs pairing alone. */
-  tunnel: TunnelStatus | null;
-  /** What does not work now and is tried again; the tunnel's own failures stand in `tunnel`. */
-  faults: { code: string; sentence: string; remedy: string }[];
-  /** What is to be known and is no fault: that the last good configuration runs, for example. */
-  notices: { code: string; sentence: string; remedy: string }[];
-}
-
 /**
- * The device service: monitor → flag → pairing → HTTP, and beside it the tunnel. Its parts do not know each other;
- * who hears of what is all here.
+ * The device service: monitor → flag → pairing → HTTP, and beside it the tunnel and what else talks to the world. Its
+ * parts do not know each other; who hears of what is all here. A part in a slot is exchanged when its settings change.
  */
 export class Device {
-  readonly #config: Config;
-  readonly #notices: readonly Notice[];
+  #config: Config;
+  #notices: readonly Notice[];
   readonly #version: string;
   readonly #log: Log;
   readonly #clock: Clock;
@@ -97,15 +82,24 @@ export class Device {
   #stopping = false;
 
   readonly #control: ControlServer;
-  readonly #monitor: ActivityMonitor | null;
   readonly #watcher: FlagWatcher;
+  readonly #audit: AuditRing;
   readonly #pairing: Pairing;
-  readonly #http: HttpListener;
-  readonly #tunnel: TunnelAgent | null;
-  readonly #advertiser: Advertiser | null;
+  readonly #reset: FactoryReset;
+  readonly #page: StatusPage;
+  /** The handler outlives its listener: who has asked too often, and a PIN under way, stay known. */
+  readonly #handler: ReturnType<typeof createPairingApp>;
+
+  readonly #monitor: Slot<ActivityMonitor>;
+  readonly #button: Slot<ResetButton>;
+  readonly #http: Slot<HttpListener>;
+  readonly #tunnel: Slot<TunnelAgent>;
+  readonly #meeting: Slot<MeetingClient>;
+  readonly #advertiser: Slot<Advertiser>;
 
   constructor({ config, notices = [], version, log, clock = systemClock }: DeviceOptions) {
-    const { runDir, stateDir, pairing, monitor } = config;
+    const { runDir, stateDir } = config;
+    const parts = { clock, log };
     this.#config = config;
     this.#notices = notices;
     this.#version = version;
@@ -114,37 +108,33 @@ export class Device {
     this.#startedAtMs = clock.nowMs();
 
     this.#control = new ControlServer({ runDir, routes: this.#routes(), log });
-    this.#pairing = new Pairing({
-      policy: pairing.policy,
-      timeoutMs: pairing.timeoutMs,
-      remember: pairing.remember,
-      keyFile: new KeyFile({ path: pairing.authorizedKeysFile, keyOptions: pairing.keyOptions ?? '', log }),
-      everPaired: new EverPaired({ stateDir }),
-      pin: new PinGuard({ file: new PinFile({ stateDir }), clock, log }),
-      audit: { record: async () => undefined },
-      observe: () => this.#lookAgain(),
-      clock,
-      log,
+    this.#watcher = new FlagWatcher({ runDir, ...parts, onChange: () => this.#look() });
+    this.#audit = new AuditRing({ stateDir, log });
+    this.#pairing = createPairing(config, { audit: this.#audit, observe: () => this.#lookAgain(), ...parts });
+    this.#reset = createReset(config, {
+      pairing: this.#pairing,
+      audit: this.#audit,
+      look: () => this.#lookAgain(),
+      tunnelPort: () => this.#config.tunnel.port,
+      ...parts,
     });
-    this.#monitor = monitor.enabled ? createMonitor(config, { clock, log, onObservation: () => this.#look() }) : null;
-    this.#watcher = new FlagWatcher({ runDir, clock, log, onChange: () => this.#look() });
-    this.#http = new HttpListener({
-      handler: createPairingApp({
-        pairing: this.#pairing,
-        info: () => this.#info(),
-        healthy: () => this.#isHealthy(),
-        allowedHosts: pairing.allowedHosts,
-        tunnelSource: TUNNEL_SOURCE,
-        clock,
-        log,
-      }),
-      host: config.http.host,
-      port: config.http.port,
-      clock,
-      log,
+    this.#page = createPage(() => this.#config, { status: () => this.status(), ...parts });
+    this.#handler = createPairingApp({
+      pairing: this.#pairing,
+      info: () => this.#info(),
+      healthy: () => this.#isHealthy(),
+      allowedHosts: () => this.#config.pairing.allowedHosts,
+      tunnelSource: TUNNEL_SOURCE,
+      pages: this.#page.routes,
+      ...parts,
     });
-    this.#tunnel = createTunnel(config, { clock, log });
-    this.#advertiser = createAdvertiser(config, this.#http, { clock, log });
+
+    this.#monitor = new Slot(this.#newMonitor());
+    this.#button = new Slot(this.#newButton());
+    this.#http = new Slot(this.#newHttp());
+    this.#tunnel = new Slot(this.#newTunnel());
+    this.#meeting = new Slot(createMeeting(config, parts));
+    this.#advertiser = new Slot(this.#newAdvertiser());
   }
 
   /**
@@ -157,14 +147,18 @@ export class Device {
     if (this.#controlFailure?.code === 'instance.running') throw this.#controlFailure;
     const steps: { name: string; start: () => unknown; stop: () => unknown }[] = [
       { name: 'the control socket', start: () => this.#healLater(), stop: () => this.#stopControl() },
-      { name: 'the tunnel', start: () => this.#tunnel?.start(), stop: () => this.#tunnel?.stop() },
+      { name: 'the tunnel', start: () => this.#tunnel.start(), stop: () => this.#tunnel.stop() },
+      { name: 'the Meeting client', start: () => this.#meeting.start(), stop: () => this.#meeting.stop() },
       { name: 'the HTTP listener', start: () => this.#http.start(), stop: () => this.#http.stop() },
       // After HTTP, whose port is announced; the goodbye comes before HTTP ends.
-      { name: 'mDNS', start: () => this.#advertiser?.start(), stop: () => this.#advertiser?.stop() },
+      { name: 'mDNS', start: () => this.#advertiser.start(), stop: () => this.#advertiser.stop() },
+      { name: 'the status page', start: () => undefined, stop: () => this.#page.stop() },
       { name: 'the flag watcher', start: () => this.#watcher.start(), stop: () => this.#watcher.stop() },
       // Pairing asks for the first poll, which corrects a stale flag of a crash; the monitor goes on from there.
-      { name: 'the monitor', start: () => undefined, stop: () => this.#monitor?.stop() },
+      { name: 'the monitor', start: () => undefined, stop: () => this.#monitor.stop() },
+      { name: 'the factory reset', start: () => this.#reset.atStart(), stop: () => this.#reset.stop() },
       { name: 'pairing', start: () => this.#pairing.start(), stop: () => this.#pairing.stop() },
+      { name: 'the reset button', start: () => this.#button.start(), stop: () => this.#button.stop() },
     ];
     for (const { name, start, stop } of steps) {
       if (this.#stopping) return;
@@ -172,7 +166,7 @@ export class Device {
       await start();
     }
     if (this.#stopping) return;
-    await this.#monitor?.start();
+    await this.#monitor.start();
     for (const { code, sentence } of this.#httpNotices()) this.#log.warn({ code, remedy: FAILURES[code] }, sentence);
     this.#log.info({ version: this.#version, pid: process.pid }, 'the service is ready');
   }
@@ -183,6 +177,42 @@ export class Device {
     return this.#lifecycle.stop(STOP_EACH_MS);
   }
 
+  /** Whether the session with the other side could end without cutting anybody off. ssh does not tell of its streams. */
+  isIdle(): boolean {
+    const status = this.#tunnel.current?.status();
+    if (status?.state !== 'up') return true;
+    return status.transport === 'meeting' && status.streams === 0;
+  }
+
+  /**
+   * Takes on what has changed in a configuration (docs/options.md: changing a running service). Only the parts that it
+   * concerns are exchanged; an exchanged tunnel ends its session.
+   */
+  async reconfigure(config: Config, changed: readonly OptionKey[], notices: readonly Notice[]): Promise<void> {
+    this.#config = config;
+    this.#notices = notices;
+    const parts = { clock: this.#clock, log: this.#log };
+    const touches = (...names: string[]) => changed.some((key) => names.some((name) => key.startsWith(name)));
+    if (touches('logLevel')) this.#log.level = config.logLevel;
+    if (touches('pairing.')) this.#pairing.configure(config.pairing);
+    if (touches('monitor.', 'tunnel.port')) {
+      await this.#monitor.replace(this.#newMonitor());
+      this.#look(); // without a monitor of ours the flag decides from now on
+    }
+    if (touches('pairing.resetButton')) await this.#button.replace(this.#newButton());
+    if (touches('http.')) await this.#http.replace(this.#newHttp());
+    if (touches('transport', 'meeting.deviceKey', 'meeting.token', 'meeting.proxy.', 'ssh.')) {
+      await this.#tunnel.replace(this.#newTunnel());
+    }
+    if (touches('meeting.')) await this.#meeting.replace(createMeeting(config, parts));
+    if (touches('mdns.', 'tunnel.port')) await this.#advertiser.replace(this.#newAdvertiser());
+  }
+
+  /** Makes the device one that was never paired; throws as `FactoryReset.run` does. */
+  factoryReset(by: ResetSource): Promise<SessionsEnd> {
+    return this.#reset.run(by);
+  }
+
   async status(): Promise<DeviceStatus> {
     return {
       version: this.#version,
@@ -191,21 +221,60 @@ export class Device {
       uptimeSeconds: Math.floor(this.#uptimeMs() / 1000),
       pairing: await this.#pairing.status(),
       monitor: this.#monitorStatus(),
-      http: this.#http.status().address,
+      http: this.#httpAddress(),
       mdns: this.#mdnsStatus(),
-      tunnel: this.#tunnel?.status() ?? null,
+      tunnel: this.#tunnel.current?.status() ?? null,
+      meetingApi: this.#meeting.current?.status() ?? null,
       faults: this.#faults().map(({ code, message, remedy }) => ({ code, sentence: message, remedy })),
-      notices: [...this.#notices, ...this.#httpNotices(), ...this.#nameNotices()].map(({ code, sentence }) => ({
-        code,
-        sentence,
-        remedy: FAILURES[code],
-      })),
+      notices: [...this.#notices, ...this.#httpNotices(), ...this.#nameNotices()].map(told),
     };
+  }
+
+  #newMonitor(): ActivityMonitor | null {
+    if (!this.#config.monitor.enabled) return null;
+    return createMonitor(this.#config, { clock: this.#clock, log: this.#log, onObservation: () => this.#look() });
+  }
+
+  #newButton(): ResetButton | null {
+    const onHeld = () => void this.#reset.runReporting('button');
+    return createButton(this.#config, { onHeld, clock: this.#clock, log: this.#log });
+  }
+
+  #newHttp(): HttpListener {
+    return createHttp(this.#config, { handler: this.#handler, clock: this.#clock, log: this.#log });
+  }
+
+  #newTunnel(): TunnelAgent | null {
+    const pairingPorts = () => this.#pairingPorts();
+    return createTunnel(this.#config, () => this.#config, { pairingPorts, clock: this.#clock, log: this.#log });
+  }
+
+  #newAdvertiser(): Advertiser | null {
+    const httpAddress = () => this.#httpAddress();
+    return createAdvertiser(this.#config, { httpAddress, clock: this.#clock, log: this.#log });
+  }
+
+  #httpAddress(): DeviceStatus['http'] {
+    return this.#http.current?.status().address ?? null;
+  }
+
+  /** Where the pairing routes listen, or will as soon as they can. */
+  #pairingPorts(): number[] {
+    return [this.#config.http.port, this.#httpAddress()?.port].filter((port) => port !== undefined);
   }
 
   /** What the command line can ask for over the control socket. */
   #routes(): ControlRoutes {
-    return { 'GET /status': () => this.status() };
+    return {
+      'GET /status': () => this.status(),
+      'GET /pairing/audit': () => this.#audit.read(),
+      'POST /pairing/open': () => this.#pairing.openLocally(),
+      'POST /pairing/reset': () => this.factoryReset('local'),
+      'POST /pairing/pin': async (body) => {
+        await this.#pairing.setPin(pinOf(body));
+        return { policy: this.#pairing.policy };
+      },
+    };
   }
 
   /** Never rejects: trouble with the socket is reported once, stands in the status, and is tried again. */
@@ -230,7 +299,7 @@ export class Device {
   }
 
   async #lookAgain(): Promise<Observation> {
-    await this.#monitor?.poll();
+    await this.#monitor.current?.poll();
     return this.#observation();
   }
 
@@ -240,8 +309,8 @@ export class Device {
    */
   #observation(): Observation {
     if (readFlag(this.#config.runDir) === 'present') return { kind: 'active' };
-    if (this.#monitor === null) return { kind: 'none' };
-    return { kind: this.#monitor.status().observation?.kind === 'none' ? 'none' : 'fault' };
+    if (this.#monitor.current === null) return { kind: 'none' };
+    return { kind: this.#monitor.current.status().observation?.kind === 'none' ? 'none' : 'fault' };
   }
 
   /** Someone may have emptied the run folder: then nobody could ask the service how it is. */
@@ -270,32 +339,37 @@ export class Device {
 
   /** The monitor's loop turns. What netstat or the proxy say does not count: no restart would help there. */
   #isHealthy(): boolean {
-    const polledAtMs = this.#monitor?.status().polledAtMs ?? this.#clock.nowMs();
+    const polledAtMs = this.#monitor.current?.status().polledAtMs ?? this.#clock.nowMs();
     return this.#clock.nowMs() - polledAtMs < 3 * this.#config.monitor.intervalMs + POLL_ALLOWANCE_MS;
   }
 
   #monitorStatus(): DeviceStatus['monitor'] {
-    if (this.#monitor === null) return null;
-    const { observation, connections, sinceConnectedSeconds } = this.#monitor.status();
+    if (this.#monitor.current === null) return null;
+    const { observation, connections, sinceConnectedSeconds } = this.#monitor.current.status();
     return { kind: observation?.kind ?? 'starting', connections, sinceConnectedSeconds };
   }
 
   #faults(): Failure[] {
-    const observation = this.#monitor?.status().observation;
-    const monitorFailure = observation?.kind === 'fault' ? observation.failure : null;
-    const mdnsFailure = this.#advertiser?.status().failure ?? null;
-    const parts = [this.#controlFailure, monitorFailure, this.#http.status().failure, mdnsFailure];
-    return [...parts, ...this.#pairing.faults()].filter((failure) => failure !== null);
+    const observation = this.#monitor.current?.status().observation;
+    return [
+      this.#controlFailure,
+      observation?.kind === 'fault' ? observation.failure : null,
+      this.#http.current?.status().failure ?? null,
+      ...this.#pairing.faults(),
+      this.#reset.failure(),
+      this.#button.current?.failure() ?? null,
+      this.#advertiser.current?.status().failure ?? null,
+      ...(this.#meeting.current?.failures() ?? []),
+    ].filter((failure) => failure !== null);
   }
 
   #mdnsStatus(): DeviceStatus['mdns'] {
-    if (this.#advertiser === null) return null;
-    const { failure, ...status } = this.#advertiser.status();
-    return { ...status, failure: failure?.code ?? null };
+    const status = this.#advertiser.current?.status();
+    return status === undefined ? null : { ...status, failure: status.failure?.code ?? null };
   }
 
   #nameNotices(): Notice[] {
-    const mdns = this.#advertiser?.status();
+    const mdns = this.#advertiser.current?.status();
     if (!mdns?.renamed) return [];
     const sentence = `another machine in the network has the name of this one, so it is announced as ${mdns.name}`;
     return [{ code: 'mdns.name-conflict', sentence }];
@@ -314,50 +388,10 @@ export class Device {
   }
 }
 
-/** The monitor as it is configured; also run alone, by `tunnel-agent monitor`. */
-export function createMonitor(
-  { monitor, tunnel, runDir }: Config,
-  parts: { clock: Clock; log: Log; onObservation?: () => void },
-): ActivityMonitor {
-  return new ActivityMonitor({
-    tunnelPort: tunnel.port,
-    countEnd: monitor.count,
-    confirmMs: monitor.confirmMs,
-    intervalMs: monitor.intervalMs,
-    runDir,
-    netstatCommand: monitor.netstat,
-    ...parts,
-  });
-}
+const told = ({ code, sentence }: Notice): Told => ({ code, sentence, remedy: FAILURES[code] });
 
-function createTunnel(config: Config, parts: { clock: Clock; log: Log }): TunnelAgent | null {
-  const { meeting, services, reconnect, handshakeTimeoutMs } = config;
-  if (meeting === null) return null;
-  const { host, port, tls, ca, pin } = meeting.proxy;
-  return new TunnelAgent({
-    proxy: { host, port, tls: tls ? { ...(ca !== null && { ca }), ...(pin !== null && { pin }) } : null },
-    identity: { deviceKey: meeting.deviceKey, token: meeting.token.reveal() },
-    services,
-    tunnelSource: TUNNEL_SOURCE,
-    reconnect,
-    handshakeTimeoutMs,
-    random: Math.random,
-    ...parts,
-  });
+function pinOf(body: unknown): string | null {
+  const pin = typeof body === 'object' && body !== null && 'pin' in body ? body.pin : undefined;
+  if (typeof pin === 'string' || pin === null) return pin;
+  throw new Failure('pairing.pin-invalid', 'the request has no PIN');
 }
-
-/** Announces the port that HTTP has at that time, unless only this machine can reach it. */
-function createAdvertiser(
-  { mdns, tunnel }: Config,
-  http: HttpListener,
-  parts: { clock: Clock; log: Log },
-): Advertiser | null {
-  if (!mdns.enabled) return null;
-  const httpPort = () => {
-    const { address } = http.status();
-    return address === null || isLoopback(address.host) ? null : address.port;
-  };
-  return new Advertiser({ tunnelPort: tunnel.port, httpPort, model: readModel(mdns.model), ...parts });
-}
-
-const isLoopback = (host: string) => host === '::1' || host.startsWith('127.');

@@ -19,8 +19,9 @@ const MAY_IMPORT: Record<string, string[]> = {
   tunnel: ['protocol', 'openssh'],
   meeting: [],
   'pair-client': ['discovery', 'openssh', 'srp'],
+  reload: ['config'],
+  cli: ['config', 'control', 'monitor', 'device', 'pair-client', 'reload'],
   device: ['config', 'control', 'discovery', 'meeting', 'monitor', 'page', 'pairing', 'reset', 'tunnel'],
-  cli: ['config', 'control', 'monitor', 'device', 'pair-client'],
 };
 
 /** Files that decide and do nothing: no net, no files, no timers, no wall clock, no randomness. */
@@ -29,8 +30,10 @@ const PURE = [
   /^config\/(?!load|files|deployed|token-file|ca-file)/,
   /^monitor\/netstat\.ts$/,
   /^pairing\/machine\.ts$/,
-  /^openssh\/(config|log-lines|progress)\.ts$/,
   /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,
+  /^meeting\/(?:answers|authorized-keys|schedule|ssh-key|words)\.ts$/,
+  /^openssh\/(config|log-lines|progress)\.ts$/,
+  /^pair-client\/(answers|events|flow|select)\.ts$/,
 ];
 const PURE_BUILTINS = new Set(['node:buffer', 'node:util']);
 const IMPURE_WORDS = /\b(Date\.now|new Date|setTimeout|setInterval|setImmediate|Math\.random|performance\.|process\.)/;

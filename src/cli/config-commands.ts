@@ -1,5 +1,6 @@
 import { lstat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { ConfigError } from '../config/faults.ts';
 import { CONFIG_FILE, loadConfig } from '../config/load.ts';
 import { configText, initialConfig, showConfig } from '../config/render.ts';
 import { makeFolder, replaceFile } from '../support/atomic-file.ts';
@@ -7,11 +8,27 @@ import { Failure } from '../support/failures.ts';
 import { type CommonOptions, configSource, EXIT } from './common.ts';
 
 /** `config check`: strict, so a broken file is never hidden behind the last good one. */
-export async function configCheck(options: CommonOptions): Promise<number> {
+export async function configCheck(options: CommonOptions & { json?: true }): Promise<number> {
+  if (options.json) return configCheckJson(options);
   const loaded = await loadConfig({ ...configSource(options), strict: true });
   for (const notice of loaded.notices) process.stdout.write(`note: ${notice.sentence}\n`);
   process.stdout.write(`The configuration is valid (${loaded.origin}).\n`);
   return EXIT.ok;
+}
+
+/** The faults are the answer here, so they stand on standard output; the exit code is the same. */
+async function configCheckJson(options: CommonOptions): Promise<number> {
+  const print = (answer: unknown) => process.stdout.write(`${JSON.stringify(answer, null, 2)}\n`);
+  try {
+    const { origin, file, notices } = await loadConfig({ ...configSource(options), strict: true });
+    print({ valid: true, origin, file, faults: [], notices });
+    return EXIT.ok;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const { faults, remedy } = error;
+    print({ valid: false, faults, remedy });
+    return EXIT.configuration;
+  }
 }
 
 /** `config show`: what the service would run with now. */

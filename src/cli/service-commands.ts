@@ -1,5 +1,6 @@
 import { type LoadedConfig, loadConfig, rememberGoodConfig } from '../config/load.ts';
 import { createMonitor, Device } from '../device.ts';
+import { Reloader } from '../reload.ts';
 import { systemClock } from '../support/clock.ts';
 import { asFailure, FAILURES } from '../support/failures.ts';
 import { createLog, type Log } from '../support/log.ts';
@@ -13,20 +14,28 @@ const OWN_FILES_UMASK = 0o022;
 /** `run`: the whole service, until a signal. */
 export async function run(options: CommonOptions, version: string): Promise<number> {
   process.umask(OWN_FILES_UMASK);
-  const loaded = await loadSettings(options);
+  const { loaded, loadAgain } = await loadSettings(options);
   const log = createLog(loaded.config.logLevel);
   const signal = stopSignal(log);
   logNotices(loaded, log);
 
   const device = new Device({ config: loaded.config, notices: loaded.notices, version, log });
+  const onApplied = (next: LoadedConfig) => remember(next, log);
+  const reloader = new Reloader({ target: device, loaded, load: loadAgain, onApplied, clock: systemClock, log });
+  const reload = () => void reloader.reload();
+  process.on('SIGHUP', reload);
   try {
     const ready = await Promise.race([device.start().then(() => true), signal.then(() => false)]);
-    if (ready) await remember(loaded, log);
+    if (ready) {
+      await remember(loaded, log);
+      reloader.start();
+    }
     await signal;
   } catch (error) {
     await device.stop();
     throw error;
   }
+  await reloader.stop();
   const problems = await device.stop();
   for (const { name, problem } of problems) log.error({ err: problem }, `${name} did not stop cleanly`);
   log.info('stopped');
@@ -36,10 +45,11 @@ export async function run(options: CommonOptions, version: string): Promise<numb
 /** `monitor`: only the flag file, for a device whose pairing is another program's. */
 export async function monitor(options: CommonOptions): Promise<number> {
   process.umask(OWN_FILES_UMASK);
-  const loaded = await loadSettings(options);
+  const { loaded } = await loadSettings(options);
   const log = createLog(loaded.config.logLevel);
   const signal = stopSignal(log);
   logNotices(loaded, log);
+  process.on('SIGHUP', () => log.warn('the monitor alone reads its configuration at the start only; restart it'));
 
   const activityMonitor = createMonitor(loaded.config, { clock: systemClock, log });
   await activityMonitor.start();
@@ -48,12 +58,23 @@ export async function monitor(options: CommonOptions): Promise<number> {
   return EXIT.ok;
 }
 
-async function loadSettings(options: CommonOptions): Promise<LoadedConfig> {
-  const loaded = await loadConfig(configSource(options));
+async function loadSettings(
+  options: CommonOptions,
+): Promise<{ loaded: LoadedConfig; loadAgain: () => Promise<LoadedConfig> }> {
+  const source = { ...configSource(options), env: { ...process.env } };
+  const loaded = await loadConfig(source);
   // netstat and other children have no business with them
   delete process.env.MEETING_TOKEN;
   delete process.env.ZEROFORCE_SSH_TOKEN;
-  return loaded;
+
+  // A file that was there and is gone was hardly removed to make a running device forget its identity.
+  let mustExist = source.mustExist === true || loaded.origin === 'file' || loaded.origin === 'last-good';
+  const loadAgain = async () => {
+    const next = await loadConfig({ ...source, mustExist, strict: true });
+    mustExist ||= next.origin === 'file';
+    return next;
+  };
+  return { loaded, loadAgain };
 }
 
 /** A device that runs on its last good configuration must be noticed; all else is for whoever reads the log. */

@@ -1,40 +1,47 @@
 import type { DeviceStatus } from '../device.ts';
+import { PLAIN, type Style } from './style.ts';
 
 /** A status as a person reads it: a line a part, and under a failure what to do. */
-export function statusText(status: DeviceStatus): string {
+export function statusText(status: DeviceStatus, style: Style = PLAIN): string {
   const { version, hostname, uptimeSeconds, pid, faults, notices } = status;
   const lines = [
-    `tunnel-agent ${version} on ${hostname}, up ${duration(uptimeSeconds)}, process ${pid}`,
-    line('pairing', pairing(status.pairing)),
-    line('key', key(status.pairing.key)),
+    `${style.strong(`tunnel-agent ${version} on ${hostname}`)}, up ${duration(uptimeSeconds)}, process ${pid}`,
+    line('pairing', pairingLine(status.pairing, style)),
+    line('key', keyLine(status.pairing.key)),
     line('monitor', monitor(status.monitor)),
     line('http', status.http === null ? 'not listening' : `${bracketed(status.http.host)}:${status.http.port}`),
     line('mdns', mdns(status.mdns)),
-    line('tunnel', tunnel(status.tunnel)),
+    line('tunnel', tunnel(status.tunnel, style)),
+    ...(status.tunnel?.forwards ?? []).map((forward) => line('', forwarded(forward))),
   ];
   const last = status.tunnel?.lastFailure;
   if (last) {
-    lines.push(line('', `last failure ${duration(last.agoMs / 1000)} ago: ${last.sentence}`));
+    lines.push(line('', `last failure ${duration(last.agoMs / 1000)} ago: ${style.bad(last.sentence)}`));
     lines.push(line('', `${last.code}: ${last.remedy}`));
   }
+  if (status.meetingApi !== null) lines.push(line('meeting', meeting(status.meetingApi)));
   for (const { code, sentence, remedy } of faults) {
-    lines.push(line('fault', sentence), line('', `${code}: ${remedy}`));
+    lines.push(line('fault', style.bad(sentence)), line('', `${code}: ${remedy}`));
   }
   for (const { code, sentence, remedy } of notices) {
-    lines.push(line('note', sentence), line('', `${code}: ${remedy}`));
+    lines.push(line('note', style.warn(sentence)), line('', `${code}: ${remedy}`));
   }
   return `${lines.join('\n')}\n`;
 }
 
 const line = (name: string, text: string) => `  ${name.padEnd(8)} ${text}`;
 
-function pairing({ open, reason, opensInSeconds }: DeviceStatus['pairing']): string {
-  if (open) return `open: ${reason}`;
-  const when = opensInSeconds === null ? '' : `; opens in ${duration(opensInSeconds)}`;
+/** Whether anybody, or whoever knows the PIN, may pair now, and why. */
+export function pairingLine(pairing: DeviceStatus['pairing'], style: Style): string {
+  const { open, pinReady, reason, opensInSeconds, openedLocally } = pairing;
+  const left = openedLocally === null ? '' : `, for ${duration(openedLocally.secondsLeft)} more`;
+  if (open) return `${style.warn('open')}: ${reason}${left}`;
+  if (pinReady) return `${style.good('open with the PIN')}: ${reason}`;
+  const when = opensInSeconds ? `; opens in ${duration(opensInSeconds)}` : '';
   return `closed: ${reason}${when}`;
 }
 
-function key(installed: DeviceStatus['pairing']['key']): string {
+export function keyLine(installed: DeviceStatus['pairing']['key']): string {
   if (installed === null) return 'none';
   return 'failure' in installed ? installed.failure : `${installed.type} ${installed.fingerprint}`;
 }
@@ -61,26 +68,52 @@ function mdns(state: DeviceStatus['mdns']): string {
   return claiming ? `asking whether the name ${state.name} is free` : 'not announced, see the fault';
 }
 
-function tunnel(state: DeviceStatus['tunnel']): string {
-  if (state === null) return 'none: without a Meeting identity the service runs pairing alone';
+function tunnel(state: DeviceStatus['tunnel'], style: Style): string {
+  if (state === null) return 'none: without a complete identity the service runs pairing alone';
   const proxy = `${bracketed(state.proxy.host)}:${state.proxy.port}${state.proxy.tls ? ' over TLS' : ''}`;
   const since = duration(state.inStateMs / 1000);
   switch (state.state) {
     case 'up':
-      return `up for ${since} to ${proxy} (${state.protocol}), ${counted(state.streams, 'stream')} open`;
+      return `${style.good('up')} for ${since} to ${proxy} (${state.protocol}), ${counted(state.streams, 'stream')} open`;
     case 'connecting':
-      return `connecting to ${proxy} for ${since}`;
+      return `${style.warn('connecting')} to ${proxy} for ${since}`;
     case 'waiting':
-      return `down; next attempt at ${proxy} in ${duration((state.nextAttemptInMs ?? 0) / 1000)}`;
+      return `${style.bad('down')}; next attempt at ${proxy} in ${duration((state.nextAttemptInMs ?? 0) / 1000)}`;
     case 'stopped':
       return 'stopped';
   }
 }
 
+/** What fails stands among the faults, with what to do. */
+function meeting(api: NonNullable<DeviceStatus['meetingApi']>): string {
+  const { state, url, nextHeartbeatInMs, lastHeartbeat, authorized, services, availability } = api;
+  const next = `next heartbeat in ${duration((nextHeartbeatInMs ?? 0) / 1000)}`;
+  const last = lastHeartbeat === null ? 'none answered yet' : `last ${duration(lastHeartbeat.agoMs / 1000)} ago`;
+  const enabled = services && Object.keys(services).filter((name) => services[name]);
+  const parts = [
+    `${state} at ${url}`,
+    ...(state === 'stopped' || state === 'starting' ? [] : [last, next]),
+    ...(authorized === null ? [] : [authorized ? 'authorized' : 'not authorized']),
+    ...(availability === null ? [] : [`listed as ${availability}`]),
+    ...(enabled === null ? [] : [`services there: ${enabled.join(', ') || 'none'}`]),
+    ...upkeep('SSH key', api.sshKeyPublished, 'published'),
+    ...upkeep('known_hosts', api.knownHosts, 'up to date'),
+    ...upkeep('maintenance key', api.maintenanceKey, 'in place'),
+  ];
+  return parts.join('; ');
+}
+
+function upkeep(name: string, state: 'pending' | 'done' | 'failed' | null, done: string): string[] {
+  return state === null ? [] : [`${name} ${state === 'done' ? done : state}`];
+}
+
+const forwarded = ({ name, localPort, remotePort }: { name: string; localPort: number; remotePort: number }) =>
+  `${name}: port ${remotePort} of the gateway leads to port ${localPort} of this device`;
+
 const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host);
 
 /** The two largest units: `3 d 4 h`, `5 min 12 s`, `0 s`. */
-function duration(seconds: number): string {
+export function duration(seconds: number): string {
   const units: [number, string][] = [
     [86_400, 'd'],
     [3_600, 'h'],

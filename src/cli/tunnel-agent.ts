@@ -1,19 +1,23 @@
 #!/usr/bin/env node
-import { Command, CommanderError, Option } from 'commander';
+import { Argument, Command, CommanderError } from 'commander';
 import pkg from '../../package.json' with { type: 'json' };
 import { ConfigError } from '../config/faults.ts';
-import { CONFIG_FILE } from '../config/load.ts';
 import { Failure } from '../support/failures.ts';
 import { type CommonOptions, EXIT, exitCodeOf } from './common.ts';
+import { completion, SHELLS, type Shell } from './completion.ts';
 import { configCheck, configInit, configShow } from './config-commands.ts';
-import { type PairCommandOptions, pairCommand } from './pair-command.ts';
+import { addCommand, withConfig } from './define.ts';
+import { definePair } from './define-pair.ts';
+import { definePairing } from './define-pairing.ts';
 import { monitor, run } from './service-commands.ts';
 import { status } from './status-command.ts';
+import { styleFor } from './style.ts';
 
 const program = new Command('tunnel-agent')
   .description('Pairs this device once and keeps it reachable through a reverse tunnel.')
   .version(pkg.version, '-V, --version', 'print the version')
   .helpOption('-h, --help', 'print this help')
+  .option('--no-color', 'print no colours, also on a terminal')
   .configureHelp({ showGlobalOptions: true })
   .addHelpText(
     'after',
@@ -29,24 +33,15 @@ Examples:
   tunnel-agent config check        find every fault in it
   tunnel-agent run                 run the service in the foreground
   tunnel-agent status              ask the running service how it is
+  tunnel-agent pairing open        let anybody pair for two minutes
+  tunnel-agent pair                on the other side: find a device, pair, hold the tunnel
 
 Settings: a file, overridden by the environment; tunnel-agent config show lists them all.`,
   )
   .exitOverride();
 
-function command(name: string, description: string, parent: Command = program): Command {
-  return parent
-    .command(name)
-    .description(description)
-    .helpOption('-h, --help', 'print this help')
-    .allowExcessArguments(false)
-    .exitOverride();
-}
-
-/** Adds the option that names the configuration file. */
-function withConfig(target: Command): Command {
-  return target.addOption(new Option('-c, --config <file>', `the configuration file (default: ${CONFIG_FILE})`));
-}
+const command = (name: string, description: string, parent = program) => addCommand(parent, name, description);
+const style = () => styleFor(process.stdout, process.env, program.opts<{ color: boolean }>().color);
 
 withConfig(command('run', 'run the service in the foreground until SIGTERM or SIGINT'))
   .addHelpText(
@@ -65,7 +60,9 @@ withConfig(command('monitor', 'run the tunnel monitor alone, for a device whose 
 withConfig(command('status', 'ask the running service how it is'))
   .option('--json', 'print the whole status as JSON')
   .addHelpText('after', '\nExamples:\n  tunnel-agent status\n  tunnel-agent status --json')
-  .action(async (options: CommonOptions & { json?: true }) => finish(await status(options)));
+  .action(async (options: CommonOptions & { json?: true }) => finish(await status(options, style())));
+
+definePairing(command('pairing', 'look at pairing, open it, reset it'), { style, finish });
 
 const config = command('config', 'check, show or make the configuration').addHelpText(
   'after',
@@ -73,8 +70,9 @@ const config = command('config', 'check, show or make the configuration').addHel
 );
 
 withConfig(command('check', 'find every fault in the file and the environment', config))
+  .option('--json', 'print it as JSON')
   .addHelpText('after', '\nExample:\n  tunnel-agent config check --config ./config.json')
-  .action(async (options: CommonOptions) => finish(await configCheck(options)));
+  .action(async (options: CommonOptions & { json?: true }) => finish(await configCheck(options)));
 
 withConfig(command('show', 'print every setting, its value and where it comes from; secrets are masked', config))
   .option('--json', 'print it as JSON')
@@ -86,46 +84,19 @@ withConfig(command('init', 'write a first configuration file, mode 0600', config
   .addHelpText('after', '\nExample:\n  tunnel-agent config init --config ./config.json')
   .action(async (options: CommonOptions & { force?: true }) => finish(await configInit(options)));
 
-command(
-  'pair',
-  'find a device, pair with it where that is needed, and hold the tunnel: what a Home Assistant add-on runs',
-)
-  .argument('[host]', 'instance name, host name or address, with :PORT of the tunnel (default: look for one by mDNS)')
-  .option('--identity <file>', 'private key; made where it is missing (default: ~/.config/zeroforce/id_ed25519)')
-  .option('--forward <spec>', '[ADDRESS:]PORT:HOST:HOSTPORT, repeatable (default: 13240:localhost:3240)', collect)
-  .option('--user <name>', 'user on the device', 'root')
-  .option('--pin [pin]', 'ask for the PIN; better not given here, where others can see it')
-  .option('--pin-file <file>', 'file with the PIN; or set ZEROFORCE_PIN')
-  .option('--http-port <port>', 'port of the pairing routes (default: as announced, else 5000)')
-  .option('--tunnel-port <port>', 'port of the tunnel (default: as announced, else 8007)')
-  .option('--once', 'pair, check that the key is accepted, and end')
-  .option('--json', 'print one JSON object for each event')
+command('completion', 'print a script that completes commands and options in a shell')
+  .addArgument(new Argument('<shell>', 'the shell that reads the script').choices(SHELLS))
   .addHelpText(
     'after',
     `
-Exit codes:
-  0   done, with --once
-  1   failed
-  2   the command line was wrong
-  3   no device found, or it does not answer
-  4   several devices found, and nobody to ask which one is meant
-  5   the PIN is missing or wrong
-  6   what answers is not the device: another host key, or it does not know the PIN
-  7   the device does not accept the key
-  8   a local port is taken
-  130, 143  ended by SIGINT, SIGTERM
-
 Examples:
-  tunnel-agent pair
-  tunnel-agent pair beamer --once
-  tunnel-agent pair 192.168.1.20 --forward 13240:localhost:3240 --forward 15000:localhost:5000
-  tunnel-agent pair --identity /data/id_rsa --pin-file /data/pin --json`,
+  tunnel-agent completion bash > /etc/bash_completion.d/tunnel-agent
+  tunnel-agent completion zsh > /usr/local/share/zsh/site-functions/_tunnel-agent
+  tunnel-agent completion fish > /etc/fish/completions/tunnel-agent.fish`,
   )
-  .action(async (host: string | undefined, options: PairCommandOptions) => finish(await pairCommand(host, options)));
+  .action((shell: Shell) => void process.stdout.write(completion(program, shell)));
 
-function collect(value: string, before: string[] = []): string[] {
-  return [...before, value];
-}
+definePair(program, { style, finish });
 
 /** For the reader of the log to take what was written last. */
 const LAST_LINES_MS = 1_000;

@@ -73,9 +73,9 @@ export function choice<const T extends string>(words: readonly T[]): Kind<T> {
   return { schema: v.picklist(words), fromText: word, allowed: words.join(', '), json: { enum: words } };
 }
 
-function text(pattern: RegExp, allowed: string): Kind<string> {
+function text(pattern: RegExp, allowed: string, check: (value: string) => boolean = () => true): Kind<string> {
   return {
-    schema: v.pipe(v.string(), v.maxLength(1024), v.regex(pattern)),
+    schema: v.pipe(v.string(), v.maxLength(1024), v.regex(pattern), v.check(check)),
     fromText: asIs,
     allowed,
     // Empty text is the same as no value.
@@ -112,6 +112,7 @@ export const label = text(new RegExp(`^${PRINTABLE}{1,60}$`), '1 to 60 character
 export const url = text(
   /^https?:\/\/[^\s/?#@\\\u0000-\u001f\u007f]+(?:\/[^\s?#@\\\u0000-\u001f\u007f]*)?$/,
   'an http or https address without user, query and fragment, for example https://meeting.example.org',
+  URL.canParse, // a port above 65535, brackets that do not close
 );
 
 /** One public key as a .pub file, or a line of known_hosts without its names, has it. */

@@ -7,7 +7,7 @@ import { ConfigError, ENVIRONMENT, type Fault, faultLine } from './faults.ts';
 import { readText } from './files.ts';
 import { parseJson } from './json-text.ts';
 import { type Environment, type Layer, type Origin, readEnvironment, readFile, unknownVariables } from './layers.ts';
-import { OPTION_KEYS, OPTIONS } from './options.ts';
+import { OPTION_KEYS, OPTIONS, type Values } from './options.ts';
 import {
   combine,
   crossFaults,
@@ -18,6 +18,7 @@ import {
   settleTokens,
   TOKENS,
   toConfig,
+  valuesOf,
 } from './resolve.ts';
 import { Secret } from './secret.ts';
 import { readTokenFiles } from './token-file.ts';
@@ -42,6 +43,8 @@ export interface LoadOptions {
 
 export interface LoadedConfig {
   readonly config: Config;
+  /** The same in the units of the file, for `planReload`. With the secrets. */
+  readonly values: Secret<Values>;
   /** What the values below the environment come from. */
   readonly origin: 'file' | 'last-good' | 'deployed' | 'defaults';
   /** The configuration file that was looked for. */
@@ -212,9 +215,11 @@ interface Finished extends Assembled {
 }
 
 async function finish({ layer, origin, env, configFile, notices, fileText }: Finished): Promise<LoadedConfig> {
-  const config = toConfig(layer);
+  const values = valuesOf(layer);
+  const config = toConfig(values);
   return {
     config,
+    values: new Secret(values),
     origin,
     file: configFile,
     settings: settingsOf(layer),

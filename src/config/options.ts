@@ -33,7 +33,14 @@ export interface Option<T, Default = T> {
   readonly secret: (value: unknown) => boolean;
   /** Part of the file that `config init` writes. */
   readonly initial: boolean;
+  /** When a running service takes a new value on. */
+  readonly applies: Applies;
 }
+
+/**
+ * `when idle`: it ends the session with the other side, so it waits for a moment without open streams, or for a restart.
+ */
+export type Applies = 'at once' | 'when idle' | 'at restart';
 
 const never = () => false;
 const always = () => true;
@@ -43,6 +50,7 @@ const unlessPath = (value: unknown) => typeof value !== 'string' || !value.start
 interface Extras {
   secret?: (value: unknown) => boolean;
   initial?: boolean;
+  applies?: Applies;
 }
 
 function option<T>(
@@ -50,18 +58,18 @@ function option<T>(
   kind: Kind<T>,
   fallback: NoInfer<T>,
   about: string,
-  { secret = never, initial = false }: Extras = {},
+  { secret = never, initial = false, applies = 'at once' }: Extras = {},
 ): Option<T> {
-  return { env, kind, default: fallback, about, secret, initial };
+  return { env, kind, default: fallback, about, secret, initial, applies };
 }
 
 function optional<T>(
   env: string,
   kind: Kind<T>,
   about: string,
-  { secret = never, initial = false }: Extras = {},
+  { secret = never, initial = false, applies = 'at once' }: Extras = {},
 ): Option<T, T | null> {
-  return { env, kind, default: null, about, secret, initial };
+  return { env, kind, default: null, about, secret, initial, applies };
 }
 
 const path = absolutePath;
@@ -77,12 +85,14 @@ export const OPTIONS = {
     path,
     '/run/zeroforce',
     'Folder of the files that live until the next boot: the flag tunnel_active, since-connected and the control socket.',
+    { applies: 'at restart' },
   ),
   stateDir: option(
     'ZEROFORCE_STATE_DIR',
     path,
     '/var/lib/zeroforce',
     'Folder of the files that survive a restart: the pairing marker and the last configuration that worked.',
+    { applies: 'at restart' },
   ),
   logLevel: option('LOG_LEVEL', choice(LOG_LEVELS), 'info', 'The least important log lines that are written.', {
     initial: true,
@@ -92,7 +102,7 @@ export const OPTIONS = {
     choice(['meeting', 'ssh', 'none']),
     'meeting',
     'How the device keeps its reverse tunnel: by the Meeting proxy, or by the ssh program of the system to an SSH gateway. With none, or without an identity, pairing runs alone.',
-    { initial: true },
+    { initial: true, applies: 'when idle' },
   ),
   'tunnel.port': option(
     'ZEROFORCE_TUNNEL_PORT',
@@ -151,12 +161,13 @@ export const OPTIONS = {
     path,
     '/root/.ssh/authorized_keys',
     'File that the dedicated sshd reads and that pairing replaces: afterwards it holds the paired key and no other.',
-    { initial: true },
+    { initial: true, applies: 'at restart' },
   ),
   'pairing.keyOptions': optional(
     'ZEROFORCE_KEY_OPTIONS',
     keyOptions,
     'Restriction written in front of the paired key.',
+    { applies: 'at restart' },
   ),
   'pairing.allowedHosts': option(
     'ZEROFORCE_ALLOWED_HOSTS',
@@ -169,6 +180,7 @@ export const OPTIONS = {
     path,
     '/boot/zeroforce-reset',
     'File on the boot partition that resets pairing at the next start, once for each content that it is given.',
+    { applies: 'at restart' },
   ),
   'pairing.resetButton': optional(
     'ZEROFORCE_RESET_BUTTON',
@@ -196,6 +208,7 @@ export const OPTIONS = {
   'http.port': option('ZEROFORCE_HTTP_PORT', port, 5000, 'Port of the pairing routes.', { initial: true }),
   'meeting.deviceKey': optional('MEETING_DEVICE_KEY', identifier, 'Name of this device at the Meeting proxy.', {
     initial: true,
+    applies: 'when idle',
   }),
   'meeting.token': optional(
     'MEETING_TOKEN',
@@ -203,30 +216,38 @@ export const OPTIONS = {
     'Token of this device at the Meeting proxy. It is never shown.',
     {
       secret: always,
+      applies: 'when idle',
     },
   ),
   'meeting.tokenFile': optional(
     'MEETING_TOKEN_FILE',
     path,
     'File that holds the token instead, at most 4 KiB; white space around it is ignored. Set this or the token, not both.',
-    { initial: true, secret: unlessPath },
+    { initial: true, secret: unlessPath, applies: 'when idle' },
   ),
   'meeting.proxy.host': optional('MEETING_PROXY_HOST', host, 'Address of the Meeting proxy.', {
     initial: true,
+    applies: 'when idle',
   }),
-  'meeting.proxy.port': option('MEETING_PROXY_PORT', port, 9001, 'Port of the Meeting proxy.', { initial: true }),
+  'meeting.proxy.port': option('MEETING_PROXY_PORT', port, 9001, 'Port of the Meeting proxy.', {
+    initial: true,
+    applies: 'when idle',
+  }),
   'meeting.proxy.tls': option('MEETING_PROXY_TLS', flag, false, 'Whether the proxy is spoken to over TLS.', {
     initial: true,
+    applies: 'when idle',
   }),
   'meeting.proxy.ca': optional(
     'MEETING_PROXY_CA',
     path,
     'PEM file of the authorities that may have signed the certificate of the proxy, instead of those of the system.',
+    { applies: 'when idle' },
   ),
   'meeting.proxy.pin': optional(
     'MEETING_PROXY_PIN',
     pin,
     'SHA-256 of the SubjectPublicKeyInfo in the certificate of the proxy; any other key is refused.',
+    { applies: 'when idle' },
   ),
   'meeting.api.url': optional(
     'MEETING_API_URL',
@@ -261,39 +282,49 @@ export const OPTIONS = {
     [],
     'authorized_keys files of the maintenance users, to which the public key of the Meeting server is added. Never the file of the paired key.',
   ),
-  'ssh.host': optional('ZEROFORCE_SSH_HOST', host, 'Address of the SSH gateway.', { initial: true }),
-  'ssh.port': option('ZEROFORCE_SSH_PORT', port, 2222, 'Port of the SSH gateway.', { initial: true }),
+  'ssh.host': optional('ZEROFORCE_SSH_HOST', host, 'Address of the SSH gateway.', {
+    initial: true,
+    applies: 'when idle',
+  }),
+  'ssh.port': option('ZEROFORCE_SSH_PORT', port, 2222, 'Port of the SSH gateway.', {
+    initial: true,
+    applies: 'when idle',
+  }),
   'ssh.token': optional(
     'ZEROFORCE_SSH_TOKEN',
     userToken,
     'Token of this device at the SSH gateway. It is never shown, and never in the arguments of a program.',
-    { secret: always },
+    { secret: always, applies: 'when idle' },
   ),
   'ssh.tokenFile': optional(
     'ZEROFORCE_SSH_TOKEN_FILE',
     path,
     'File that holds the token instead, at most 4 KiB; white space around it is ignored. Set this or the token, not both.',
-    { initial: true, secret: unlessPath },
+    { initial: true, secret: unlessPath, applies: 'when idle' },
   ),
   'ssh.hostKey': optional(
     'ZEROFORCE_SSH_HOST_KEY',
     hostKey,
     'Host key of the SSH gateway, as its .pub file or ssh-keyscan says it: type and base64. Any other key is refused.',
-    { initial: true },
+    { initial: true, applies: 'when idle' },
   ),
   'ssh.trustFirst': option(
     'ZEROFORCE_SSH_TRUST_FIRST',
     flag,
     false,
     'Whether, without ssh.hostKey, the host key of the first connection is stored and demanded from then on.',
+    { applies: 'when idle' },
   ),
   'ssh.forwards': option(
     'ZEROFORCE_SSH_FORWARDS',
     services,
     { ssh: 22, http: 80 },
     'Local ports that the SSH gateway reaches, by name and in the order that it is asked for them. Never the port of the pairing routes.',
+    { applies: 'when idle' },
   ),
-  'ssh.program': option('ZEROFORCE_SSH_PROGRAM', command, 'ssh', 'The ssh program that the ssh transport runs.'),
+  'ssh.program': option('ZEROFORCE_SSH_PROGRAM', command, 'ssh', 'The ssh program that the ssh transport runs.', {
+    applies: 'when idle',
+  }),
   services: option(
     'ZEROFORCE_SERVICES',
     services,

@@ -32,13 +32,13 @@ function optionSchema(key: OptionKey): JsonSchema {
 /** The table of docs/options.md, in Markdown. */
 export function optionsTable(): string {
   const rows = OPTION_KEYS.map((key) => {
-    const { env, kind, about, default: fallback } = optionOf(key);
+    const { env, kind, about, applies, default: fallback } = optionOf(key);
     const shown = fallback === null ? 'none' : code(JSON.stringify(fallback));
-    return [code(key), code(env), shown, kind.allowed, about];
+    return [code(key), code(env), shown, kind.allowed, about, applies];
   });
   return [
-    ['Key', 'Environment', 'Default', 'Allowed', 'Meaning'],
-    ['---', '---', '---', '---', '---'],
+    ['Key', 'Environment', 'Default', 'Allowed', 'Meaning', 'Applies'],
+    ['---', '---', '---', '---', '---', '---'],
     ...rows.map((row) => row.map((cell) => cell.replaceAll('|', '\\|'))),
   ]
     .map((row) => `| ${row.join(' | ')} |\n`)

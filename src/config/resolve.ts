@@ -71,14 +71,15 @@ export function settingsOf({ found }: Layer): Setting[] {
   });
 }
 
-/** Values that are right alone and wrong together. A value that was refused already takes part in no such check. */
-export function crossFaults(layer: Layer): Fault[] {
-  const values = valuesOf(layer);
-  const pairs: { keys: [OptionKey, OptionKey]; wrong: boolean; allowed: string }[] = [
+/** Values that are right alone and wrong together, with what is allowed. */
+export function conflictsOf(values: Values): { keys: OptionKey[]; allowed: string }[] {
+  const minSeconds = values['reconnect.minSeconds'];
+  const maxSeconds = values['reconnect.maxSeconds'];
+  const pairs: { keys: OptionKey[]; wrong: boolean; allowed: string }[] = [
     {
       keys: ['reconnect.minSeconds', 'reconnect.maxSeconds'],
-      wrong: values['reconnect.minSeconds'] > values['reconnect.maxSeconds'],
-      allowed: `reconnect.minSeconds (${values['reconnect.minSeconds']}) not above reconnect.maxSeconds (${values['reconnect.maxSeconds']})`,
+      wrong: minSeconds > maxSeconds,
+      allowed: `reconnect.minSeconds (${minSeconds}) not above reconnect.maxSeconds (${maxSeconds})`,
     },
     {
       // The pairing requests themselves would count as a tunnel, and close pairing.
@@ -98,8 +99,14 @@ export function crossFaults(layer: Layer): Fault[] {
       allowed: 'other files than pairing.authorizedKeysFile: pairing would erase the maintenance keys',
     },
   ];
-  const faults = pairs
-    .filter(({ keys, wrong }) => wrong && !keys.some((key) => layer.refused.has(key)))
+  return pairs.filter(({ wrong }) => wrong);
+}
+
+/** The faults that no value has alone. A value that was refused already takes part in no such check. */
+export function crossFaults(layer: Layer): Fault[] {
+  const values = valuesOf(layer);
+  const faults = conflictsOf(values)
+    .filter(({ keys }) => !keys.some((key) => layer.refused.has(key)))
     .map(({ keys, allowed }) => blame(layer, keys, allowed));
   return [...faults, ...identityFaults(layer, values)];
 }
@@ -157,7 +164,10 @@ function hostKeyNeed(values: Values): OptionKey[] {
 
 /** What is odd about a configuration without faults. */
 export function noticesOf(config: Config): Notice[] {
-  const { meeting, ssh, transport } = config;
+  return [...tunnelNotices(config), ...apiNotices(config)];
+}
+
+function tunnelNotices({ meeting, ssh, transport }: Config): Notice[] {
   if (transport === 'none') return [];
   if (meeting === null && ssh === null) {
     const what = transport === 'ssh' ? 'identity for the SSH gateway' : 'Meeting identity';
@@ -170,9 +180,24 @@ export function noticesOf(config: Config): Notice[] {
   return [{ code: 'proxy.tls-off', sentence }];
 }
 
-/** The configuration in the units of the service. Only for a layer without faults. */
-export function toConfig(layer: Layer): Config {
-  const values = valuesOf(layer);
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/;
+
+function apiNotices({ meetingApi }: Config): Notice[] {
+  if (meetingApi === null) return [];
+  const { url, knownHostsFile, maintenanceKeysFiles } = meetingApi;
+  const { protocol, hostname } = new URL(url);
+  if (protocol === 'https:' || LOOPBACK.test(hostname)) return [];
+  const forged = [
+    ...(knownHostsFile === null ? [] : ['forge the host keys that ssh will trust']),
+    ...(maintenanceKeysFiles.length === 0 ? [] : ['have a key of their own let in as a maintenance user']),
+  ];
+  const dangers = ['read the token', ...forged].join(', and ');
+  const sentence = `The Meeting API is spoken to without TLS (${url}): whoever is on the way can ${dangers}`;
+  return [{ code: 'meeting.api-plain', sentence }];
+}
+
+/** The configuration in the units of the service. Only for values without faults. */
+export function toConfig(values: Values): Config {
   return {
     runDir: values.runDir,
     stateDir: values.stateDir,

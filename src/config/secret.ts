@@ -2,17 +2,17 @@ import { inspect } from 'node:util';
 
 export const MASK = '[secret]';
 
-/** A text that shows itself only when asked: printed, logged or turned into JSON it is `[secret]`. */
-export class Secret {
-  readonly #text: string;
+/** A value that shows itself only when asked: printed, logged or turned into JSON it is `[secret]`. */
+export class Secret<T = string> {
+  readonly #value: T;
 
-  constructor(text: string) {
-    this.#text = text;
+  constructor(value: T) {
+    this.#value = value;
   }
 
-  /** The text itself, for the one place that sends or stores it. */
-  reveal(): string {
-    return this.#text;
+  /** The value itself, for the one place that sends or stores it. */
+  reveal(): T {
+    return this.#value;
   }
 
   toString(): string {

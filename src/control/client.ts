@@ -11,8 +11,8 @@ const TIMEOUT_MS = 5_000;
 const MAX_ANSWER_BYTES = 1_048_576;
 
 /**
- * Asks the running service, `route` being for example `GET /status`, and gives its JSON answer, within TIMEOUT_MS
- * whatever is at the socket.
+ * Asks the running service, `route` being for example `GET /status`, and gives its JSON answer, within
+ * `timeoutMs` whatever is at the socket.
  *
  * @throws Failure the one that the service named; or `service.not-running`, `service.not-permitted`, or
  * `service.no-answer` where something is there that does not answer as a service does
@@ -20,11 +20,15 @@ const MAX_ANSWER_BYTES = 1_048_576;
 export async function requestControl(
   runDir: string,
   route: string,
-  { body, socketName = CONTROL_SOCKET }: { body?: unknown; socketName?: string } = {},
+  {
+    body,
+    socketName = CONTROL_SOCKET,
+    timeoutMs = TIMEOUT_MS,
+  }: { body?: unknown; socketName?: string; timeoutMs?: number } = {},
 ): Promise<unknown> {
   const socketPath = join(runDir, socketName);
   try {
-    const { status, text } = await ask(socketPath, route, body === undefined ? '' : JSON.stringify(body));
+    const { status, text } = await ask(socketPath, route, body === undefined ? '' : JSON.stringify(body), timeoutMs);
     if (status === 200) return JSON.parse(text);
     throw namedFailure(text) ?? new Error(`it answered ${status}`);
   } catch (error) {
@@ -32,7 +36,12 @@ export async function requestControl(
   }
 }
 
-function ask(socketPath: string, route: string, body: string): Promise<{ status: number; text: string }> {
+function ask(
+  socketPath: string,
+  route: string,
+  body: string,
+  timeoutMs: number,
+): Promise<{ status: number; text: string }> {
   const [method, path] = route.split(' ');
   return new Promise((resolve, reject) => {
     // No agent: a connection that is kept leads to who was at the socket, not to who is.
@@ -47,7 +56,7 @@ function ask(socketPath: string, route: string, body: string): Promise<{ status:
       response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
     });
     // Of the whole exchange: a socket's own timeout starts anew with every byte.
-    const deadline = setTimeout(() => call.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
+    const deadline = setTimeout(() => call.destroy(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
     call.on('close', () => clearTimeout(deadline));
     call.on('error', reject);
     call.end(body);

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Clock, pause } from '../support/clock.ts';
 import { asFailure, Failure, systemCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
@@ -36,6 +37,8 @@ export interface LinkAnnouncerOptions {
   onConflict: () => void;
   /** Whether an address belongs to this machine; with or without zone. */
   isOwnAddress: (address: string) => boolean;
+  /** Another network, for tests that take hours. */
+  open?: typeof openMdns;
 }
 
 /** Announces the device on one link, with the addresses that it has there, and answers for it. */
@@ -44,7 +47,7 @@ export class LinkAnnouncer {
   #identity: Identity | null = null;
   #records: DnsRecord[] = [];
   #state: 'claiming' | 'probing' | 'announced' | 'failed' = 'claiming';
-  #failure: Failure | null = null;
+  readonly #failures: { open: Failure | null; send: Failure | null } = { open: null, send: null };
   #sockets: MdnsSocket[] = [];
   /** Aborted when another claim follows, or the end. */
   #claim = new AbortController();
@@ -65,7 +68,10 @@ export class LinkAnnouncer {
   }
 
   status(): { state: 'claiming' | 'announced' | 'failed'; failure: Failure | null } {
-    return { state: this.#state === 'probing' ? 'claiming' : this.#state, failure: this.#failure };
+    return {
+      state: this.#state === 'probing' ? 'claiming' : this.#state,
+      failure: this.#failures.open ?? this.#failures.send,
+    };
   }
 
   /**
@@ -129,10 +135,12 @@ export class LinkAnnouncer {
         this.#state = 'probing';
         await this.#send(probeFor(this.#records), 'query');
         await pause(clock, PROBE_MS, signal);
+        // On a machine that is busy with its start the time may be up before the answers that came have been read.
+        await nextTurn();
       }
       if (signal.aborted) return;
       this.#state = 'announced';
-      if (this.#failure?.code === 'mdns.send') this.#failure = null;
+      this.#failures.send = null;
       this.#pauseMs = FIRST_PAUSE_MS;
       await this.#tell();
       await pause(clock, FIRST_PAUSE_MS, signal);
@@ -165,7 +173,7 @@ export class LinkAnnouncer {
     if (missing.length === 0) return false;
     const results = await Promise.allSettled(
       missing.map((family) =>
-        openMdns(this.link, family, {
+        (this.#options.open ?? openMdns)(this.link, family, {
           onQuery: (packet, from) => this.#hearQuery(packet, from, family),
           onResponse: (packet) => this.#hearResponse(packet),
         }),
@@ -174,8 +182,9 @@ export class LinkAnnouncer {
     const opened = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     this.#sockets = [...this.#sockets, ...opened];
     const failed = results.find((result) => result.status === 'rejected');
-    this.#report(failed === undefined ? null : asFailure(failed.reason, 'mdns.socket'));
-    if (this.#sockets.length === 0 && failed !== undefined) throw failed.reason;
+    const failure = failed === undefined ? null : asFailure(failed.reason, 'mdns.socket');
+    this.#report('open', failure);
+    if (this.#sockets.length === 0 && failure !== null) throw failure;
     return opened.length > 0;
   }
 
@@ -186,17 +195,17 @@ export class LinkAnnouncer {
   }
 
   async #fail(error: unknown): Promise<void> {
-    this.#report(asFailure(error, 'mdns.send'));
+    if (error !== this.#failures.open) this.#report('send', asFailure(error, 'mdns.send'));
     this.#state = 'failed';
     await this.#close();
   }
 
   /** In the log once, not at each try. */
-  #report(failure: Failure | null): void {
-    if (failure !== null && failure.code !== this.#failure?.code) {
+  #report(at: 'open' | 'send', failure: Failure | null): void {
+    if (failure !== null && this.#failures[at] === null) {
       this.#options.log.warn({ code: failure.code, remedy: failure.remedy }, failure.message);
     }
-    this.#failure = failure;
+    this.#failures[at] = failure;
   }
 
   #hearResponse(packet: Packet): void {

@@ -16,7 +16,10 @@ export type LogEvent =
   /** The next remote forward stands, in the order of the requests. */
   | { kind: 'remote-forward'; port: number }
   | { kind: 'remote-forward-refused' }
-  | { kind: 'local-forward-failed'; port: number; why: string }
+  /** One of the addresses of a local forward is not to be had. */
+  | { kind: 'bind-failed'; port: number; why: string }
+  /** None of them is. */
+  | { kind: 'local-forward-failed'; port: number }
   | { kind: 'stream-opened'; id: number }
   | { kind: 'stream-closed'; id: number }
   /** A connection through a forward came to nothing, at our end or at the other. */
@@ -81,10 +84,8 @@ const TOLD: Table = [
   [/^Allocated port (\d+) for remote forward to /, ([, port]) => ({ kind: 'remote-forward', port: Number(port) })],
   [/^Host key for \S+ has changed and you have requested strict/, () => ({ kind: 'host-key-refused' })],
   [/^No \S+ host key is known for \S+ and you have requested strict/, () => ({ kind: 'host-key-refused' })],
-  [
-    /^bind \[[^\]]*\]:(\d+): (.*)$/,
-    ([, port, why = '']) => ({ kind: 'local-forward-failed', port: Number(port), why }),
-  ],
+  [/^bind \[[^\]]*\]:(\d+): (.*)$/, ([, port, why = '']) => ({ kind: 'bind-failed', port: Number(port), why })],
+  [/: cannot listen to port: (\d+)$/, ([, port]) => ({ kind: 'local-forward-failed', port: Number(port) })],
   [/^connect_to \S+(?: port \d+)?: /, ({ input }) => ({ kind: 'target-failed', sentence: input })],
   [/^channel \d+: (open failed: .*)$/, ([, sentence = '']) => ({ kind: 'target-failed', sentence })],
   [/^Received disconnect from \S+ port \d+:\d+: ?(.*)$/, ([, reason = '']) => ({ kind: 'disconnected', reason })],
@@ -92,6 +93,7 @@ const TOLD: Table = [
   [/^ssh: Could not resolve hostname /, trouble('dns')],
   [/^ssh: connect to host .*: Connection refused$/, trouble('refused')],
   [/^ssh: connect to host .*: (?:Connection|Operation) timed out$/, trouble('timeout')],
+  [/^ssh: connect to host .*: Connection reset by peer$/, trouble('reset')],
   [/^ssh: connect to host /, trouble('unreachable')],
   [/Connection timed out during banner exchange$/, trouble('silent')],
   [

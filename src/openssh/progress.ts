@@ -12,6 +12,9 @@ export interface Progress {
   readonly remotePorts: readonly number[];
   readonly forwardRefused: boolean;
   readonly interactive: boolean;
+  /** Why the last address for a local forward was not to be had. */
+  readonly bindFailure: { port: number; why: string } | null;
+  /** The first local forward that does not stand. */
   readonly localFailure: { port: number; why: string } | null;
   readonly identityFailure: string | null;
   readonly beforeBanner: string | null;
@@ -29,6 +32,7 @@ export const START: Progress = {
   remotePorts: [],
   forwardRefused: false,
   interactive: false,
+  bindFailure: null,
   localFailure: null,
   identityFailure: null,
   beforeBanner: null,
@@ -72,8 +76,13 @@ function read(before: Progress, event: LogEvent): Progress {
         : before;
     case 'remote-forward-refused':
       return { ...before, forwardRefused: true };
-    case 'local-forward-failed':
-      return { ...before, localFailure: { port: event.port, why: event.why } };
+    case 'bind-failed':
+      return { ...before, bindFailure: { port: event.port, why: event.why } };
+    case 'local-forward-failed': {
+      const { port } = event;
+      const why = before.bindFailure?.port === port ? before.bindFailure.why : 'no address for it';
+      return { ...before, localFailure: before.localFailure ?? { port, why } };
+    }
     case 'identity-unusable':
       return { ...before, identityFailure: event.sentence };
     case 'disconnected':
@@ -130,8 +139,9 @@ export function failureBeforeUp(progress: Progress, context: Context, how: strin
     if (identityFailure !== null)
       return new Failure('ssh.identity-unusable', `ssh cannot use the key: ${identityFailure}`);
     const what = context.identityFile === null ? 'the token' : 'the key';
-    const methods = /\((.*)\)/.exec(trouble.sentence)?.[1];
-    return new Failure('ssh.auth-refused', `${server} does not accept ${what} (it offers: ${methods})`);
+    const methods = /\((.+)\)/.exec(trouble.sentence)?.[1];
+    const offers = methods === undefined ? '' : ` (it offers: ${methods})`;
+    return new Failure('ssh.auth-refused', `${server} does not accept ${what}${offers}`);
   }
   if (reason !== null) return new Failure('ssh.closed', `${server} refused the session: ${reason}`);
   if (trouble === null) return new Failure('ssh.failed', `ssh made no session with ${server}: it ${how}`);

@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import express, {
   type ErrorRequestHandler,
   type Express,
@@ -36,7 +37,9 @@ export interface PairingAppOptions {
   /** Streams of the reverse tunnel come from this IPv4 address; they may not pair. */
   tunnelSource: string;
   /** Names and addresses whose pages may pair, besides those of the device, localhost and *.local. */
-  allowedHosts: readonly string[];
+  allowedHosts: () => readonly string[];
+  /** Further pages, by path; each answers GET and HEAD and is told who asks, IPv4 in its own form. */
+  pages?: Readonly<Record<string, (req: IncomingMessage, res: ServerResponse, source: string) => Promise<void>>>;
   clock: Clock;
   log: Log;
 }
@@ -49,7 +52,7 @@ const PAIRING_PATHS: ReadonlySet<string> = new Set([SET_KEY, PIN_CHALLENGE, PIN_
 
 /** The HTTP routes of docs/pairing.md. The caller owns the listener, and with it the time a request may take. */
 export function createPairingApp(options: PairingAppOptions): Express {
-  const { pairing, info, healthy, tunnelSource, allowedHosts, clock, log } = options;
+  const { pairing, info, healthy, tunnelSource, allowedHosts, pages = {}, clock, log } = options;
   const answer = new Answers(clock);
   const rateLimit = new RateLimit(clock);
 
@@ -69,7 +72,7 @@ export function createPairingApp(options: PairingAppOptions): Express {
 
   function refuseForeignPage(req: Request): void {
     const { origin } = req.headers;
-    if (origin !== undefined && !isTrustedOrigin(origin, [...ownAddresses(), ...allowedHosts])) {
+    if (origin !== undefined && !isTrustedOrigin(origin, [...ownAddresses(), ...allowedHosts()])) {
       throw new Refusal(403, 'Pages from elsewhere may not pair; open a page of this device');
     }
   }
@@ -167,6 +170,12 @@ export function createPairingApp(options: PairingAppOptions): Express {
   app.route(PIN_SET_KEY).post(pinSetKey).all(only('POST'));
   app.route('/zeroforce/info').get(showInfo).all(only('GET, HEAD'));
   app.route('/healthz').get(showHealth).all(only('GET, HEAD'));
+  for (const [path, page] of Object.entries(pages)) {
+    app
+      .route(path)
+      .get((req, res) => page(req, res, sourceOf(res)))
+      .all(only('GET, HEAD'));
+  }
   app.use(() => {
     throw new Refusal(404, 'There is no such page');
   });

@@ -109,15 +109,15 @@ export class ResetButton {
 
   /** One key counts at a time; another one beside it changes nothing. */
   #take(event: ButtonEvent): void {
-    if (event.kind === 'lost') return this.#release();
-    if (event.kind === 'released') {
-      if (event.key === this.#heldKey) this.#release();
-      return;
-    }
+    if (event.kind === 'pressed') this.#press(event.key);
+    else if (event.kind === 'lost' || event.key === this.#heldKey) this.#release();
+  }
+
+  #press(key: number): void {
     if (this.#heldKey !== null) return;
     const { clock, log, onHeld, holdMs = HOLD_MS } = this.#options;
-    this.#heldKey = event.key;
-    log.info({ key: event.key }, `the reset button is pressed; held for ${holdMs / 1000} s it resets pairing`);
+    this.#heldKey = key;
+    log.info({ key }, `the reset button is pressed; held for ${holdMs / 1000} s it resets pairing`);
     this.#cancelHold = clock.after(holdMs, () => {
       this.#cancelHold = clock.after(CONFIRM_MS, onHeld);
     });

@@ -12,10 +12,10 @@ export interface FactoryResetOptions {
   journal: Pick<ResetJournal, 'read' | 'write'>;
   /** Removes the key, the marker and the failures of the PIN; a tunnel that stands is of the old key from then on. */
   resetPairing: () => Promise<void>;
-  /** Ends the tunnels of the old key, which cannot come back without it; then pairing opens. */
-  endSessions: () => Promise<SessionsEnd>;
   /** Puts the reset on record. */
   record: (source: ResetSource) => Promise<void>;
+  /** Ends the tunnels of the old key, which cannot come back without it; then pairing opens. */
+  endSessions: () => Promise<SessionsEnd>;
   log: Log;
 }
 
@@ -89,17 +89,17 @@ export class FactoryReset {
   }
 
   async #reset(by: ResetSource, before: ResetMemory, bootFile = before.bootFile): Promise<SessionsEnd> {
-    const { journal, resetPairing, endSessions, record, log } = this.#options;
+    const { journal, resetPairing, record, endSessions, log } = this.#options;
     const remembered = await this.#begin({ bootFile, underWay: by });
     let sessions: SessionsEnd;
     try {
       await resetPairing();
+      await record(by);
       sessions = await endSessions();
     } catch (error) {
       if (remembered) await journal.write(before).catch(() => undefined); // else the next start would do it unasked
       throw error;
     }
-    await record(by);
     if (remembered) {
       await journal
         .write({ bootFile, underWay: null })

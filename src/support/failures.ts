@@ -6,6 +6,9 @@ export const FAILURES = {
   'config.invalid': 'Correct the settings listed, then run: tunnel-agent config check',
   'config.exists': 'Choose another file with --config, or replace this one with --force',
   'config.unwritable': 'Check that the folder exists, is writable and has free space',
+  'config.refused':
+    'Correct the configuration file, then run: tunnel-agent config check; the service reads it by itself',
+  'config.not-yet': 'Restart the service at a moment when nobody uses the tunnel',
   'config.last-good': 'Correct the configuration file, then run: tunnel-agent config check',
   'config.exposed': 'Let nobody but the service read and write the file: chmod 600 FILE',
   'config.deployed-broken':
@@ -14,7 +17,7 @@ export const FAILURES = {
   'config.ca-unreadable':
     'Give MEETING_PROXY_CA a PEM file with the certificate of the authority, readable for the service',
   'identity.missing':
-    'Set MEETING_DEVICE_KEY, MEETING_TOKEN or MEETING_TOKEN_FILE, and MEETING_PROXY_HOST if the device is to have a tunnel',
+    'If the device is to have a tunnel, set MEETING_DEVICE_KEY, MEETING_TOKEN or MEETING_TOKEN_FILE, and MEETING_PROXY_HOST; or ZEROFORCE_TRANSPORT=ssh and what docs/ssh-transport.md lists',
   'state.unreadable': 'Check that the state folder is a folder, and readable by the service: ls -ld DIR; ls -l DIR',
   'identity.token-file': 'Put the token into that file again, readable for the service, then restart the service',
   'state.unwritable': 'Check that the state folder exists, is writable and has free space: df -h; ls -ld DIR',
@@ -104,20 +107,42 @@ export const FAILURES = {
   'ssh.target-failed':
     'Nothing answers at the far end of that forward: start the service there, or correct the forward',
   'ssh.pairing-forwarded': 'Remove the port of the pairing routes from ZEROFORCE_SSH_FORWARDS',
-  'session.closed': 'The proxy ended the session; the agent reconnects by itself',
-  'session.reset': 'The connection broke; the agent reconnects by itself',
+  'session.closed':
+    'The other end closed the session; it is set up again by itself. When it repeats, read the sentence and the log there',
+  'session.reset': 'The connection broke; it is set up again by itself',
   'session.peer-dead':
-    'The proxy stopped answering; the agent reconnects by itself. When it repeats, check the network',
+    'The other end stopped answering; it is tried again by itself. When it repeats, check the network',
   'session.protocol-error': 'The proxy broke the protocol: note the sentence and report it to its operator',
   'session.going-away': 'The proxy is being restarted; the agent comes back when it was told to',
   'stream.limit':
     'Close connections through the tunnel that are no longer needed; when it repeats, look who opens them',
   'stream.reset': 'One connection through the tunnel was cut, the others go on; when it repeats, report the sentence',
-  'identity.duplicate': 'Another device uses the same device key: give each device its own (was a card cloned?)',
+  'identity.duplicate':
+    'Another device uses the same device key or token: give each device its own (was a card cloned?)',
   'target.not-allowed': 'Add the port to ZEROFORCE_SERVICES when it is meant to be reachable',
   'target.refused': 'Nothing listens on that local port: start the service, or correct ZEROFORCE_SERVICES',
   'target.timeout': 'The local service does not accept connections: check it and the local firewall',
   'target.stalled': 'The local service took no data for a while and its connection was closed: check that service',
+  'meeting.api-unreachable': 'Check MEETING_API_URL, the DNS server and the network: nslookup HOST; ping HOST',
+  'meeting.api-timeout': 'The Meeting API accepts connections or lets them hang, and does not answer: check the server',
+  'meeting.api-tls': 'Check MEETING_API_CA, the host name in the certificate, and the clock of this device: date',
+  'meeting.api-tls-not-spoken':
+    'The Meeting API speaks plain HTTP on this port: set http:// in MEETING_API_URL, or its TLS port',
+  'meeting.api-tls-required': 'The Meeting API speaks TLS on this port: set https:// in MEETING_API_URL',
+  'meeting.api-plain': 'Use an https address in MEETING_API_URL where the server has one',
+  'meeting.api-answer':
+    'Check that MEETING_API_URL is the base address of the API; when it is, note the sentence and ask its operator',
+  'meeting.token-refused':
+    'Compare the token (MEETING_TOKEN or MEETING_TOKEN_FILE) with that of the Meeting server, then restart the service',
+  'meeting.not-provisioned':
+    'Add the device to the Meeting server under its MEETING_DEVICE_KEY; the agent asks again every few minutes',
+  'meeting.not-authorized': 'Authorize the device at the Meeting server; until then it offers no tunnels to the device',
+  'meeting.public-key-file': 'Give MEETING_PUBLIC_KEY_FILE the .pub file of an SSH key, readable for the service',
+  'meeting.key-refused': 'Compare the key in MEETING_PUBLIC_KEY_FILE with what the Meeting server accepts',
+  'meeting.known-hosts-file':
+    'Check MEETING_KNOWN_HOSTS_FILE and its folder: no links, writable by its owner only, free space: ls -ld DIR; ls -l FILE',
+  'meeting.maintenance-file':
+    'Check MEETING_MAINTENANCE_KEYS_FILES: not the file of the paired key, no links, folders writable by their owner only, free space',
   'pair.target': 'Name the device as mDNS shows it, or give its host name or address: tunnel-agent pair 192.168.1.20',
   'pair.forward': 'Write it as ssh -L takes it: LOCALPORT:localhost:PORT or ADDRESS:LOCALPORT:localhost:PORT',
   'pair.running': 'Stop the other one first, or give this one a key of its own with --identity',
@@ -129,7 +154,7 @@ export const FAILURES = {
     'Give --identity a private key without passphrase that belongs to this user; or another path, where one is made',
   'pair.state-unwritable': 'Check that the folder of --identity exists, is writable and has free space',
   'pair.host-key':
-    'When the device was installed anew, or exchanged, remove its line from the known_hosts file and pair again; otherwise somebody else answers in its place',
+    'When the device was installed anew, or exchanged, remove the file that the sentence names; otherwise somebody else answers in its place',
   'pair.key-rejected': 'Give --identity a key that the device accepts: ed25519, ECDSA, or RSA of 2048 bits or more',
   'pair.key-refused':
     'Check that no other client pairs at the same time, that --user is right, and read the log of the tunnel sshd on the device',

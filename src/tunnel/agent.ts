@@ -1,23 +1,14 @@
 import { type Clock, pause } from '../support/clock.ts';
 import { asFailure, Failure, type FailureCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
-import { BufferPool } from './buffer-pool.ts';
-import type { ProxyAddress } from './dialer.ts';
-import type { Identity } from './handshake.ts';
-import { LocalForward } from './local-forward.ts';
+import { Repeats } from '../support/repeats.ts';
 import { type Ending, FRESH, HELD_MS, nextAttempt, type ReconnectLimits } from './reconnect.ts';
-import { Repeats } from './repeats.ts';
-import { runSession, type SessionEnd, type SessionOptions, type UpSession } from './session.ts';
+import { type ForwardStatus, saysReplaced, type Transport, type UpSession } from './transport.ts';
 
 export interface TunnelOptions {
-  proxy: ProxyAddress;
-  identity: Identity;
-  /** Allow-list: service name to local port. */
-  services: Record<string, number>;
-  /** Loopback address from which the local services are dialled. */
-  tunnelSource: string;
+  transport: Transport;
+  /** Read anew at every attempt. */
   reconnect: ReconnectLimits;
-  handshakeTimeoutMs: number;
   clock: Clock;
   /** A number in [0, 1), as Math.random. */
   random: () => number;
@@ -28,13 +19,17 @@ export interface TunnelOptions {
 
 /** What the tunnel is doing, fit for JSON. Times are durations until or since the moment of asking. */
 export interface TunnelStatus {
+  transport: Transport['name'];
   state: 'connecting' | 'up' | 'waiting' | 'stopped';
   inStateMs: number;
+  /** The other end: the Meeting proxy, or the SSH gateway. */
   proxy: { host: string; port: number; tls: boolean };
   /** Null unless the state is `up`. */
-  protocol: 'v1' | 'legacy' | null;
+  protocol: UpSession['protocol'] | null;
   /** The key under which the proxy knows this device, where it said so; null unless the state is `up`. */
   peerDeviceKey: string | null;
+  /** What the gateway listens for; empty unless the state is `up`, and with the Meeting proxy, which does not tell. */
+  forwards: readonly ForwardStatus[];
   /** Streams that are open. */
   streams: number;
   /** Since the start: connections tried, and sessions that came about. */
@@ -45,18 +40,12 @@ export interface TunnelStatus {
   lastFailure: { code: FailureCode; sentence: string; remedy: string; agoMs: number } | null;
 }
 
-/** Reason that a proxy gives to a session that made room for a newer one with the same key (protocol/README 4.8). */
-const REPLACED = 'session_replaced';
-/** After the end of the last session, for the local services to take what is left for them. */
-const STOP_GRACE_MS = 500;
 /** The same trouble of the tunnel, or of single streams, is told again after this time; in between at debug level. */
 const REMIND_MS = { tunnel: 10 * 60_000, streams: 60_000 };
 
-/** Keeps one session with the proxy up, for as long as it runs: never two at once. */
+/** Keeps one session up, for as long as it runs: never two at once. The rules are the same for every transport. */
 export class TunnelAgent {
   readonly #options: TunnelOptions;
-  readonly #forward: LocalForward;
-  readonly #sessionOptions: SessionOptions;
   readonly #troubles: Repeats;
   readonly #notes: Repeats;
   readonly #stopping = new AbortController();
@@ -71,11 +60,8 @@ export class TunnelAgent {
   #lastFailure: { failure: Failure; atMs: number } | null = null;
 
   constructor(options: TunnelOptions) {
-    const { proxy, identity, services, tunnelSource, handshakeTimeoutMs, clock } = options;
-    const pool = new BufferPool();
+    const { clock } = options;
     this.#options = options;
-    this.#forward = new LocalForward({ services, sourceAddress: tunnelSource, pool, clock });
-    this.#sessionOptions = { proxy, identity, handshakeTimeoutMs, openLocal: this.#forward.open, pool, clock };
     this.#troubles = new Repeats(clock, REMIND_MS.tunnel);
     this.#notes = new Repeats(clock, REMIND_MS.streams);
     this.#stateSinceMs = clock.nowMs();
@@ -90,21 +76,23 @@ export class TunnelAgent {
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the tunnel agent was stopped'));
     await this.#loop;
-    await this.#forward.stop(STOP_GRACE_MS);
+    await this.#options.transport.close();
   }
 
   status(): TunnelStatus {
-    const { proxy, clock } = this.#options;
+    const { transport, clock } = this.#options;
     const nowMs = clock.nowMs();
     const session = this.#session;
     const last = this.#lastFailure;
     return {
+      transport: transport.name,
       state: this.#state,
       inStateMs: nowMs - this.#stateSinceMs,
-      proxy: { host: proxy.host, port: proxy.port, tls: proxy.tls !== null },
-      protocol: session === null ? null : session.v1 ? 'v1' : 'legacy',
+      proxy: transport.peer,
+      protocol: session?.protocol ?? null,
       peerDeviceKey: session?.peerDeviceKey ?? null,
-      streams: session?.stats().streams ?? 0,
+      forwards: session?.forwards ?? [],
+      streams: session?.streams() ?? 0,
       attempts: this.#attempts,
       sessions: this.#sessions,
       nextAttemptInMs: this.#state === 'waiting' ? Math.max(0, this.#nextAttemptAtMs - nowMs) : null,
@@ -124,12 +112,12 @@ export class TunnelAgent {
   }
 
   async #run(stop: AbortSignal): Promise<void> {
-    const { clock, random, reconnect } = this.#options;
+    const { clock, random } = this.#options;
     let policy = FRESH;
     while (!stop.aborted) {
       const { ending, failure } = await this.#attempt(stop);
       if (stop.aborted) break;
-      const decision = nextAttempt(policy, ending, reconnect, clock.nowMs(), random);
+      const decision = nextAttempt(policy, ending, this.#options.reconnect, clock.nowMs(), random);
       policy = decision.state;
       this.#failed(decision.duplicate ? duplicate(failure) : failure, decision.delayMs);
       this.#nextAttemptAtMs = clock.nowMs() + decision.delayMs;
@@ -148,38 +136,41 @@ export class TunnelAgent {
         up: (session: UpSession) => this.#up(session),
         note: (code: FailureCode, sentence: string) => this.#note(code, sentence),
       };
-      const end = await runSession(this.#sessionOptions, events, stop);
-      if (end.heldMs >= HELD_MS) this.#troubles.forget();
-      return { ending: endingOf(end), failure: end.failure ?? new Failure('session.closed', 'the session was ended') };
+      const { ending, failure } = await this.#options.transport.connect(events, stop);
+      if (ending.heldMs >= HELD_MS) this.#troubles.forget();
+      return { ending, failure: failure ?? new Failure('session.closed', 'the session was ended') };
     } catch (error) {
       const failure = asFailure(error);
-      const replaced = failure.code === 'proxy.handshake-refused' && failure.message.includes(REPLACED);
-      return { ending: replaced ? { kind: 'replaced', heldMs: 0 } : { kind: 'failed' }, failure };
+      return { ending: saysReplaced(failure.message) ? { kind: 'replaced', heldMs: 0 } : { kind: 'failed' }, failure };
     } finally {
       this.#session = null;
     }
   }
 
   #up(session: UpSession): void {
-    const { log, proxy } = this.#options;
+    const { log, transport } = this.#options;
     this.#session = session;
     this.#sessions += 1;
     this.#enter('up');
-    const { protocol, peerDeviceKey } = this.status();
-    const facts = { proxy: `${proxy.host}:${proxy.port}`, protocol, peerDeviceKey, attempts: this.#attempts };
+    const { protocol, peerDeviceKey, forwards } = session;
+    const { host, port } = transport.peer;
+    const facts = {
+      ...{ proxy: `${host}:${port}`, protocol, peerDeviceKey, attempts: this.#attempts },
+      ...(forwards.length > 0 && { forwards }),
+    };
     // A proxy that takes us and drops us all the time has been reported already.
     const level = this.#troubles.last?.startsWith('session.') ? 'debug' : 'info';
     log[level](facts, 'the tunnel is up');
   }
 
   #failed(failure: Failure, delayMs: number): void {
-    const known = this.#withoutToken(failure);
+    const known = this.#withoutSecret(failure);
     this.#lastFailure = { failure: known, atMs: this.#options.clock.nowMs() };
     this.#report(known, this.#troubles, { nextAttemptInMs: Math.round(delayMs) });
   }
 
   #note(code: FailureCode, sentence: string): void {
-    this.#report(this.#withoutToken(new Failure(code, sentence)), this.#notes, {});
+    this.#report(this.#withoutSecret(new Failure(code, sentence)), this.#notes, {});
   }
 
   #report(failure: Failure, repeats: Repeats, facts: object): void {
@@ -189,23 +180,17 @@ export class TunnelAgent {
   }
 
   /** A peer's words may repeat our token, and end up in logs and in `status`. */
-  #withoutToken(failure: Failure): Failure {
-    const { token } = this.#options.identity;
-    if (token === '' || !failure.message.includes(token)) return failure;
-    return new Failure(failure.code, failure.message.replaceAll(token, '[secret]'));
+  #withoutSecret(failure: Failure): Failure {
+    const { secret } = this.#options.transport;
+    if (secret === '' || !failure.message.includes(secret)) return failure;
+    return new Failure(failure.code, failure.message.replaceAll(secret, '[secret]'));
   }
-}
-
-function endingOf({ heldMs, goingAway }: SessionEnd): Ending {
-  if (goingAway === null) return { kind: 'lost', heldMs };
-  if (goingAway.text.includes(REPLACED)) return { kind: 'replaced', heldMs };
-  return { kind: 'going-away', heldMs, ...goingAway };
 }
 
 function duplicate(cause: Failure): Failure {
   return new Failure(
     'identity.duplicate',
-    'the proxy gives our session to another device with the same key, again and again',
+    'the other end gives our session to another device with the same identity, again and again',
     { cause },
   );
 }

@@ -1,6 +1,5 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
-import { constants, open } from 'node:fs/promises';
 import { connect, isIP, type OnReadOpts, type Socket } from 'node:net';
 import {
   type ConnectionOptions,
@@ -11,6 +10,7 @@ import {
 } from 'node:tls';
 import type { Clock } from '../support/clock.ts';
 import { Failure, type FailureCode, systemCode } from '../support/failures.ts';
+import { readSmallFile, UnfitFile } from '../support/small-file.ts';
 import { type BufferPool, PooledReader } from './buffer-pool.ts';
 
 /** Where the proxy is. */
@@ -125,28 +125,12 @@ async function loadTrust(proxy: ProxyAddress, tls: TlsTrust): Promise<Trust> {
   const pin = tls.pin ?? null;
   if (ca === undefined) return { context: createSecureContext(), chain: pin === null, pin };
   try {
-    const pem = await readCa(ca);
+    const pem = (await readSmallFile(ca, CA_LIMIT_BYTES)).bytes;
     new X509Certificate(pem); // createSecureContext says nothing when it finds none
     return { context: createSecureContext({ ca: pem }), chain: true, pin };
   } catch (cause) {
     const why = cause instanceof UnfitFile ? cause.message : (systemCode(cause) ?? 'it holds no certificate');
     throw new Failure('proxy.tls-untrusted', `${name(proxy)}: the CA file ${ca} cannot be used: ${why}`, { cause });
-  }
-}
-
-class UnfitFile extends Error {}
-
-async function readCa(path: string): Promise<Buffer> {
-  // Non-blocking: opening a FIFO that nobody writes to would hang.
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    const stat = await file.stat();
-    if (!stat.isFile()) throw new UnfitFile('it is not a regular file');
-    if (stat.size > CA_LIMIT_BYTES) throw new UnfitFile(`it has more than ${CA_LIMIT_BYTES} bytes`);
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(stat.size));
-    return buffer.subarray(0, bytesRead);
-  } finally {
-    await file.close();
   }
 }
 

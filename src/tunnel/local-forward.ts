@@ -12,7 +12,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const TARGET_HOST = '127.0.0.1';
 
 export interface LocalForwardOptions {
-  /** Allow-list: service name to local port. */
+  /** Allow-list: service name to local port. Read anew for every stream. */
   services: Record<string, number>;
   /** Loopback address that streams are dialled from: sshd's log, its penalties and the pairing routes tell them by it. */
   sourceAddress: string;
@@ -23,16 +23,14 @@ export interface LocalForwardOptions {
 /** The connections to the allowed services of this device; they may outlive the session that opened them. */
 export class LocalForward {
   readonly #options: LocalForwardOptions;
-  readonly #allowed: Set<number>;
   readonly #sockets = new Set<Socket>();
 
   constructor(options: LocalForwardOptions) {
     this.#options = options;
-    this.#allowed = new Set(Object.values(options.services));
   }
 
   readonly open: OpenLocal = (port, events) => {
-    if (!this.#allowed.has(port)) return new ForbiddenEnd(port, events);
+    if (!Object.values(this.#options.services).includes(port)) return new ForbiddenEnd(port, events);
     const end = new SocketEnd(port, this.#options, events);
     this.#sockets.add(end.socket);
     end.socket.once('close', () => this.#sockets.delete(end.socket));

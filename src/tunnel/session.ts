@@ -1,14 +1,15 @@
 import type { OpenLocal } from '../protocol/endpoints.ts';
 import { DEVICE_LIMITS } from '../protocol/limits.ts';
-import { Mux, type MuxStats } from '../protocol/mux.ts';
+import { Mux } from '../protocol/mux.ts';
 import type { Clock } from '../support/clock.ts';
-import { Failure, type FailureCode, systemCode } from '../support/failures.ts';
+import { Failure, systemCode } from '../support/failures.ts';
 import { type BufferPool, ownedLease } from './buffer-pool.ts';
 import { dial, type ProxyAddress } from './dialer.ts';
 import { type Accepted, type Identity, shakeHands } from './handshake.ts';
 import { SocketLink } from './link.ts';
 import { PausedWatch } from './paused-watch.ts';
 import { connectionOf, readTcpState } from './tcp-table.ts';
+import { type SessionEnd, type SessionEvents, saysReplaced } from './transport.ts';
 import { UnacknowledgedWatch } from './unacknowledged-watch.ts';
 
 export interface SessionOptions {
@@ -19,30 +20,6 @@ export interface SessionOptions {
   openLocal: OpenLocal;
   pool: BufferPool;
   clock: Clock;
-}
-
-/** A session that stands. */
-export interface UpSession {
-  v1: boolean;
-  /** The key under which the proxy knows this device, where it said so. */
-  peerDeviceKey: string | null;
-  stats(): MuxStats;
-}
-
-export interface SessionEvents {
-  /** The proxy has accepted us. */
-  up(session: UpSession): void;
-  /** Something about one stream. */
-  note(code: FailureCode, sentence: string): void;
-}
-
-/** How a session that was up has ended. */
-export interface SessionEnd {
-  heldMs: number;
-  /** Null after our own stop. */
-  failure: Failure | null;
-  /** What the proxy had announced, and how long before the end. */
-  goingAway: { minMs: number; maxMs: number; text: string; agoMs: number } | null;
 }
 
 /**
@@ -123,15 +100,30 @@ function carry(
         mux.linkEnded(error);
         const nowMs = clock.nowMs();
         const goingAway = announced === null ? null : { ...announced, agoMs: nowMs - announced.atMs };
-        resolve({ heldMs: nowMs - upAtMs, failure, goingAway });
+        resolve({ ending: endingOf(nowMs - upAtMs, goingAway), failure });
       },
     });
-    events.up({ v1: accepted.v1, peerDeviceKey: accepted.peerDeviceKey, stats: () => mux.stats() });
+    events.up({
+      protocol: accepted.v1 ? 'v1' : 'legacy',
+      peerDeviceKey: accepted.peerDeviceKey,
+      streams: () => mux.stats().streams,
+      forwards: [],
+    });
     stop.addEventListener('abort', close);
     if (stop.aborted) close();
     if (accepted.rest.length > 0) mux.receive(ownedLease(accepted.rest));
     link.deliverTo((lease) => mux.receive(lease));
   });
+}
+
+/** @param announced what the proxy had said of its going away, and how long before the end */
+function endingOf(
+  heldMs: number,
+  announced: { minMs: number; maxMs: number; text: string; agoMs: number } | null,
+): SessionEnd['ending'] {
+  if (announced === null) return { kind: 'lost', heldMs };
+  const { text, ...range } = announced;
+  return saysReplaced(text) ? { kind: 'replaced', heldMs } : { kind: 'going-away', heldMs, ...range };
 }
 
 function watchUnacknowledged(link: SocketLink, clock: Clock, dead: (failure: Failure) => void): UnacknowledgedWatch {

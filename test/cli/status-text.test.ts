@@ -33,17 +33,20 @@ const paired: DeviceStatus = {
     failure: null,
   },
   tunnel: {
+    transport: 'meeting',
     state: 'up',
     inStateMs: 312_000,
     proxy: { host: 'proxy.example', port: 9001, tls: true },
     protocol: 'v1',
     peerDeviceKey: null,
+    forwards: [],
     streams: 2,
     attempts: 1,
     sessions: 1,
     nextAttemptInMs: null,
     lastFailure: null,
   },
+  meetingApi: null,
   faults: [],
   notices: [],
 };
@@ -58,6 +61,18 @@ const mdns =
   (change: Partial<NonNullable<DeviceStatus['mdns']>>): Part =>
   ({ mdns }) => ({ mdns: mdns && { ...mdns, ...change } });
 const textOf = (part: Part) => statusText({ ...paired, ...part(paired) });
+
+t.test('an SSH gateway and where it listens', async (t) => {
+  const forwards = [
+    { name: 'ssh', localPort: 22, remotePort: 40000 },
+    { name: 'http', localPort: 80, remotePort: 40001 },
+  ];
+  const proxy = { host: '2001:db8::1', port: 2222, tls: false };
+  const text = textOf(tunnel({ transport: 'ssh', protocol: 'ssh', proxy, forwards, streams: 1 }));
+  t.match(text, '  tunnel   up for 5 min 12 s to [2001:db8::1]:2222 (ssh), 1 stream open\n');
+  t.match(text, '           ssh: port 40000 of the gateway leads to port 22 of this device\n');
+  t.match(text, '           http: port 40001 of the gateway leads to port 80 of this device\n');
+});
 
 t.test('a paired device with its tunnel up, as a whole', async (t) => {
   t.equal(
@@ -129,7 +144,7 @@ for (const [what, part, line] of [
   [
     'pairing alone',
     () => ({ tunnel: null }),
-    '  tunnel   none: without a Meeting identity the service runs pairing alone',
+    '  tunnel   none: without a complete identity the service runs pairing alone',
   ],
   [
     'a proxy with an IPv6 address',
@@ -171,8 +186,54 @@ t.test('a failure of the tunnel comes with its name, its age and what to do', as
   );
 });
 
+const online: NonNullable<DeviceStatus['meetingApi']> = {
+  url: 'https://meeting.example',
+  state: 'online',
+  nextHeartbeatInMs: 18_000,
+  lastHeartbeat: { agoMs: 42_000, ipAddress: '203.0.113.7', lastSeen: null },
+  authorized: true,
+  services: { ssh: true, vnc: false },
+  availability: 'available',
+  sshKeyPublished: 'done',
+  knownHosts: 'failed',
+  maintenanceKey: null,
+  lastFailure: null,
+};
+const silent = { ...online, lastHeartbeat: null, authorized: null, services: null, availability: null };
+for (const [what, meetingApi, line] of [
+  [
+    'answers',
+    online,
+    '  meeting  online at https://meeting.example; last 42 s ago; next heartbeat in 18 s; authorized; listed as available; services there: ssh; SSH key published; known_hosts failed',
+  ],
+  [
+    'never answered',
+    { ...silent, state: 'failing', sshKeyPublished: null, knownHosts: 'pending' },
+    '  meeting  failing at https://meeting.example; none answered yet; next heartbeat in 18 s; known_hosts pending',
+  ],
+  [
+    'has not been asked yet',
+    { ...silent, state: 'starting', sshKeyPublished: null, knownHosts: null },
+    '  meeting  starting at https://meeting.example',
+  ],
+  [
+    'does not authorize the device',
+    { ...online, authorized: false, services: {}, availability: null, sshKeyPublished: null, knownHosts: null },
+    '  meeting  online at https://meeting.example; last 42 s ago; next heartbeat in 18 s; not authorized; services there: none',
+  ],
+] as [string, DeviceStatus['meetingApi'], string][]) {
+  t.test(`shows a Meeting API that ${what}`, async (t) => {
+    t.ok(
+      textOf(() => ({ meetingApi }))
+        .split('\n')
+        .includes(line),
+      textOf(() => ({ meetingApi })),
+    );
+  });
+}
+
 t.test('every fault comes with its name and what to do', async (t) => {
-  const faults = [
+  const faults: DeviceStatus['faults'] = [
     { code: 'http.port-in-use', sentence: 'port 5000 is taken', remedy: 'Find the program' },
     { code: 'monitor.netstat-missing', sentence: 'no netstat', remedy: 'Install it' },
   ];

@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import t, { type Test } from 'tap';
 import pkg from '../../package.json' with { type: 'json' };
 import { device, meeting, setKey, socketOf, untilStatus } from '../device/support.ts';
+import { startMeetingServer } from '../support/meeting-api.ts';
 import { endChild, freePort } from '../support/processes.ts';
 import { startRawProxy } from '../support/raw-proxy.ts';
 import { requires } from '../support/requires.ts';
@@ -43,10 +44,12 @@ t.test('something else at the socket: exit 1 in bounded time', async (t) => {
 t.test('status --json has its documented shape', requires('ssh-keygen'), async (t) => {
   const proxy = await startRawProxy({ mode: 'v1' });
   t.teardown(() => proxy.close());
-  const service = await device(t, meeting(proxy));
+  const api = await startMeetingServer();
+  t.teardown(() => api.close());
+  const service = await device(t, { ...meeting(proxy), MEETING_API_URL: api.url });
   const { publicKey } = await makeKey(join(folder(t), 'key'), 'home');
   t.equal((await setKey(service, publicKey)).status, 200);
-  await untilStatus(service, ({ tunnel }) => tunnel?.state === 'up');
+  await untilStatus(service, ({ tunnel, meetingApi }) => tunnel?.state === 'up' && meetingApi?.availability != null);
   const status = await service.status();
   t.match(status, {
     version: pkg.version,
@@ -66,26 +69,32 @@ t.test('status --json has its documented shape', requires('ssh-keygen'), async (
     http: { host: '127.0.0.1', port: Number(service.settings.ZEROFORCE_HTTP_PORT) },
     mdns: null,
     tunnel: {
+      transport: 'meeting',
       state: 'up',
       inStateMs: Number,
       proxy: { host: '127.0.0.1', port: proxy.port, tls: false },
       protocol: 'v1',
       peerDeviceKey: service.settings.MEETING_DEVICE_KEY,
+      forwards: [],
       streams: 0,
       attempts: 1,
       sessions: 1,
       nextAttemptInMs: null,
       lastFailure: null,
     },
+    meetingApi: { state: 'online', url: api.url, lastFailure: null },
     faults: [],
     notices: [],
   });
-  const parts = [status, status.pairing, status.pairing.key, status.monitor, status.http, status.tunnel];
+  const { pairing, monitor, http, tunnel, meetingApi } = status;
+  const parts = [status, pairing, pairing.key, monitor, http, tunnel, meetingApi, meetingApi?.lastHeartbeat];
   const fields = parts.flatMap((part) => Object.keys(part ?? {}));
   const ofWhatFailed = ['failure', 'code', 'sentence', 'remedy'];
   // This service is not announced; test/discovery/ sees one that is.
   const ofMdns = ['name', 'renamed', 'interfaces', 'addresses', 'state', 'failure'];
   t.strictSame(documentedFields(), [...new Set([...fields, ...ofMdns, ...ofWhatFailed])].sort());
+  const ofForwards = ['name', 'localPort', 'remotePort'];
+  t.strictSame(documentedFields(), [...new Set([...fields, ...ofWhatFailed, ...ofForwards])].sort());
   t.equal(statSync(socketOf(service)).mode & 0o777, 0o600);
 });
 

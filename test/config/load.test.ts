@@ -572,6 +572,26 @@ t.test('a CA file of the proxy that cannot be used is a notice, in a strict chec
   t.strictSame(await codes(makeCertificate(d.folder, 'proxy.example').path), []);
 });
 
+t.test('an API without TLS is a notice that names what can be forged, but not on this machine', async (t) => {
+  const d = await device(t);
+  const noticesOf = async (url: string, env: Record<string, string> = {}) =>
+    (await d.load({ ...IDENTITY, MEETING_API_URL: url, ...env }, { strict: true })).notices;
+  for (const url of [
+    'http://10.0.0.1',
+    'http://meeting.example/api',
+    'http://[fe80::1]:80',
+    'http://127.evil.example',
+  ]) {
+    t.match(await noticesOf(url), [{ code: 'meeting.api-plain', sentence: /read the token$/ }], url);
+  }
+  const forged = { MEETING_KNOWN_HOSTS_FILE: '/x/known_hosts', MEETING_MAINTENANCE_KEYS_FILES: '/x/keys' };
+  const [notice] = await noticesOf('http://10.0.0.1', forged);
+  t.match(notice?.sentence, /forge the host keys.*and have a key of their own let in as a maintenance user/);
+  for (const url of ['https://meeting.example', 'http://localhost:8080', 'http://127.0.0.1', 'http://[::1]:80']) {
+    t.strictSame(await noticesOf(url, forged), [], url);
+  }
+});
+
 t.test('files of deployed software', async (t) => {
   const meeting = {
     device_key: 'a'.repeat(32),

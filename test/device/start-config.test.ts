@@ -107,7 +107,10 @@ t.test('without a Meeting identity pairing runs alone, and log and status say so
     remedy: 'MEETING_DEVICE_KEY',
   });
   t.equal((await statusOf(service)).tunnel, null);
-  t.match((await tunnelAgent(['status'], service.settings)).stdout, /^ {2}tunnel {3}none: without a Meeting identity/m);
+  t.match(
+    (await tunnelAgent(['status'], service.settings)).stdout,
+    /^ {2}tunnel {3}none: without a complete identity/m,
+  );
   t.equal(await isReady(service), true);
 });
 

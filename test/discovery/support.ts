@@ -85,8 +85,8 @@ export function untilAnnounced(service: Service, name: string, links: string[]):
 export interface Avahi {
   /** Browses a type from now on: every service that came and is still there, with what it was resolved to. */
   browse(type: string): Browser;
-  /** Announces a service until the test ends. */
-  publish(name: string, type: string, port: number, ...txt: string[]): void;
+  /** Announces a service until the test ends; resolves once the name is taken. */
+  publish(name: string, type: string, port: number, ...txt: string[]): Promise<void>;
   /** The address of a host name, '' for none. */
   resolve(host: string): Promise<string>;
 }
@@ -104,7 +104,8 @@ export async function avahi(t: Test, { namespace }: Machine, hostname: string): 
   const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', DBUS_SYSTEM_BUS_ADDRESS: `unix:path=${bus}` };
   const inside = ['netns', 'exec', namespace];
   const start = (program: string, args: string[]) => {
-    const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'ignore'] });
+    const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    child.stderr.resume();
     t.teardown(() => endChild(child, 'SIGKILL'));
     return child;
   };
@@ -136,8 +137,13 @@ export async function avahi(t: Test, { namespace }: Machine, hostname: string): 
         });
       return { present: () => [...there.values()] };
     },
-    publish(name, type, port, ...txt) {
-      start('ip', [...inside, 'avahi-publish', '-s', name, type, String(port), ...txt]);
+    async publish(name, type, port, ...txt) {
+      const { stderr } = start('ip', [...inside, 'avahi-publish', '-s', name, type, String(port), ...txt]);
+      let said = '';
+      stderr.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+      });
+      await until(`avahi to announce ${name}`, () => said.includes('Established'));
     },
     async resolve(host) {
       const { stdout } = await run('ip', [...inside, 'avahi-resolve', '-4', '-n', host], { env });

@@ -98,7 +98,7 @@ t.test('the addresses are those that the machine has now', async (t) => {
 });
 
 t.test('setkey with an Origin: the device and what is configured may, anybody else is 403', async (t) => {
-  const { form, pairing } = await startPairingApp(t, { allowedHosts: ['panel.example.org'] });
+  const { form, pairing } = await startPairingApp(t, { allowedHosts: () => ['panel.example.org'] });
   for (const [origin, status] of [
     ['http://127.0.0.1:5000', 200],
     ['http://beamer.local', 200],

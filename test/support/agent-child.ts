@@ -6,6 +6,7 @@ import type { Test } from 'tap';
 import { systemClock } from '../../src/support/clock.ts';
 import { createLog } from '../../src/support/log.ts';
 import { TunnelAgent, type TunnelStatus } from '../../src/tunnel/agent.ts';
+import { meetingTransport } from '../../src/tunnel/meeting-transport.ts';
 import { endChild } from './processes.ts';
 
 /** Agents in a process of their own: to be put into a network namespace, or to see that the process ends by itself. */
@@ -59,12 +60,15 @@ async function main(argument: string): Promise<void> {
   const agents = targets.map(
     ({ name, port, host = '127.0.0.1' }) =>
       new TunnelAgent({
-        proxy: { host, port, tls: null },
-        identity: { deviceKey: name, token: 'secret' },
-        services,
-        tunnelSource: '127.0.0.77',
+        transport: meetingTransport({
+          proxy: { host, port, tls: null },
+          identity: { deviceKey: name, token: 'secret' },
+          services,
+          tunnelSource: '127.0.0.77',
+          handshakeTimeoutMs: 2000,
+          clock: systemClock,
+        }),
         reconnect: { minMs: 200, maxMs: 1000 },
-        handshakeTimeoutMs: 2000,
         clock: systemClock,
         random: Math.random,
         log: createLog('silent'),

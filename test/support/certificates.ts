@@ -12,14 +12,24 @@ export interface TestCertificate {
   pin: string;
 }
 
-/** Makes a self-signed certificate for a DNS name in `folder`. */
-export function makeCertificate(folder: string, dnsName: string): TestCertificate {
+/** Makes a self-signed certificate for a DNS name in `folder`; `days` below 0 make one that has expired. */
+export function makeCertificate(folder: string, dnsName: string, days = 2): TestCertificate {
   const path = join(folder, `${dnsName}.crt`);
   const keyPath = join(folder, `${dnsName}.key`);
   const subject = ['-subj', `/CN=${dnsName}`, '-addext', `subjectAltName=DNS:${dnsName}`];
-  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
-  execFileSync('openssl', ['req', '-x509', ...kind, '-keyout', keyPath, '-out', path, ...subject], { stdio: 'ignore' });
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', keyPath];
+  if (days > 0) {
+    openssl(['req', '-x509', ...kind, '-days', String(days), '-out', path, ...subject]);
+  } else {
+    openssl(['req', '-new', ...kind, '-out', `${path}.csr`, ...subject]);
+    const sign = ['-signkey', keyPath, '-days', String(days), '-copy_extensions', 'copy'];
+    openssl(['x509', '-req', '-in', `${path}.csr`, ...sign, '-out', path]);
+  }
   const cert = readFileSync(path);
   const spki = new X509Certificate(cert).publicKey.export({ type: 'spki', format: 'der' });
   return { path, key: readFileSync(keyPath), cert, pin: createHash('sha256').update(spki).digest('hex') };
+}
+
+function openssl(args: string[]): void {
+  execFileSync('openssl', args, { stdio: 'ignore' });
 }

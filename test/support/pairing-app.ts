@@ -84,7 +84,7 @@ export async function startPairingApp(
     info: () => ({ version: '1.2.3', hostname: 'beamer', uptimeSeconds: 12.9, devmode: false }),
     healthy: () => true,
     tunnelSource: TUNNEL_SOURCE,
-    allowedHosts: [],
+    allowedHosts: () => [],
     clock: systemClock,
     log,
     ...options,

@@ -1,6 +1,7 @@
 import type { Test } from 'tap';
 import { type Clock, systemClock } from '../../src/support/clock.ts';
 import { TunnelAgent, type TunnelOptions, type TunnelStatus } from '../../src/tunnel/agent.ts';
+import { type MeetingOptions, meetingTransport } from '../../src/tunnel/meeting-transport.ts';
 import { type RawProxy, type RawProxyOptions, startRawProxy } from './raw-proxy.ts';
 import { testLog } from './test-log.ts';
 
@@ -17,17 +18,33 @@ export interface RunningAgent {
 }
 
 /** Starts an agent towards a proxy port; it is stopped with the test, and its log must not hold the token. */
-export function startAgent(t: Test, port: number, options: Partial<TunnelOptions> = {}): RunningAgent {
-  const logged = testLog();
-  const states: TunnelStatus[] = [];
-  const waiting = new Set<() => void>();
-  const agent = new TunnelAgent({
+export function startAgent(
+  t: Test,
+  port: number,
+  options: Partial<MeetingOptions & Omit<TunnelOptions, 'transport'>> = {},
+): RunningAgent {
+  const transport = meetingTransport({
     proxy: { host: '127.0.0.1', port, tls: null },
     identity: { deviceKey: DEVICE_KEY, token: TOKEN },
     services: {},
     tunnelSource: '127.0.0.77',
-    reconnect: { minMs: 100, maxMs: 1000 },
     handshakeTimeoutMs: 5000,
+    clock: systemClock,
+    ...options,
+  });
+  return watchAgent(t, { transport, ...options });
+}
+
+/** The same over any transport. */
+export function watchAgent(
+  t: Test,
+  options: Partial<TunnelOptions> & Pick<TunnelOptions, 'transport'>,
+  logged: ReturnType<typeof testLog> = testLog(),
+): RunningAgent {
+  const states: TunnelStatus[] = [];
+  const waiting = new Set<() => void>();
+  const agent = new TunnelAgent({
+    reconnect: { minMs: 100, maxMs: 1000 },
     clock: systemClock,
     random: Math.random,
     log: logged.log,
@@ -39,7 +56,7 @@ export function startAgent(t: Test, port: number, options: Partial<TunnelOptions
   });
   t.teardown(async () => {
     await agent.stop();
-    if (logged.has(new RegExp(TOKEN))) throw new Error('the token is in a log line');
+    if (logged.has(new RegExp(options.transport.secret))) throw new Error('the token is in a log line');
   });
   agent.start();
   return {

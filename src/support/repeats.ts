@@ -1,5 +1,5 @@
-import type { Clock } from '../support/clock.ts';
-import type { FailureCode } from '../support/failures.ts';
+import type { Clock } from './clock.ts';
+import type { FailureCode } from './failures.ts';
 
 /** A peer that says something else each time cannot fill the memory: then all is forgotten, and told again. */
 const REMEMBERED = 64;

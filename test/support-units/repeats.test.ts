@@ -1,5 +1,5 @@
 import t from 'tap';
-import { Repeats } from '../../src/tunnel/repeats.ts';
+import { Repeats } from '../../src/support/repeats.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 t.test('the first of equal reports is loud, the others are counted until it is time to remind', async (t) => {

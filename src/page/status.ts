@@ -1,0 +1,59 @@
+export interface PastFailure {
+  code: string;
+  sentence: string;
+  remedy: string;
+  agoMs: number;
+}
+
+export interface Pin {
+  set: boolean;
+  /** Wrong proofs left until it is locked. */
+  failuresLeft: number;
+  locked: boolean;
+}
+
+/** What the page reads of the device. Optional is what not every device has, or not yet. */
+export interface PageStatus {
+  version: string;
+  hostname: string;
+  model: string | null;
+  /** The name of the device at the proxy; shown shortened. */
+  deviceKey: string | null;
+  uptimeSeconds: number;
+  /** The name that mDNS announces, with `.local`. */
+  announcedAs?: string | null;
+  pairing: {
+    policy: 'open' | 'pin' | 'locked';
+    /** Whether anybody may pair now. */
+    open: boolean;
+    /** Whether whoever proves the PIN may. */
+    pinReady?: boolean;
+    /** null when nobody can tell. */
+    pin?: Pin | null;
+    openedLocally?: { secondsLeft: number } | null;
+    reason: string;
+    /** 0 when open, null when it will not open by itself. */
+    opensInSeconds: number | null;
+    tunnel: 'active' | 'none' | 'unknown';
+    everPaired: boolean;
+    key: { type: string; fingerprint: string } | { failure: string } | null;
+  };
+  monitor: { kind: 'active' | 'none' | 'fault' | 'starting'; sinceConnectedSeconds: number } | null;
+  /** null where the service runs pairing alone. */
+  tunnel: {
+    state: 'connecting' | 'up' | 'waiting' | 'stopped';
+    inStateMs: number;
+    proxy: { host: string; port: number; tls: boolean };
+    streams: number;
+    nextAttemptInMs: number | null;
+    lastFailure: PastFailure | null;
+  } | null;
+  /** The client of the Meeting server. */
+  meeting?: {
+    state: 'starting' | 'online' | 'failing' | 'stopped';
+    lastHeartbeat: { agoMs: number } | null;
+    lastFailure: PastFailure | null;
+  } | null;
+  faults: readonly { sentence: string; remedy: string }[];
+  notices: readonly { sentence: string; remedy: string }[];
+}

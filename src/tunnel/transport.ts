@@ -1,0 +1,58 @@
+import type { Failure, FailureCode } from '../support/failures.ts';
+import type { Ending } from './reconnect.ts';
+
+/** One way to reach this device from outside: through the Meeting proxy, or through an SSH gateway. */
+export interface Transport {
+  name: 'meeting' | 'ssh';
+  /** The other end, for the status. */
+  peer: { host: string; port: number; tls: boolean };
+  /** What must appear in no log and no status, whoever says it; '' for nothing. */
+  secret: string;
+  /**
+   * One session, from the first step to the end of its last. Never called while another one runs.
+   *
+   * @param stop ends the session in order when aborted, within seconds
+   * @throws Failure where no session came about
+   */
+  connect(events: SessionEvents, stop: AbortSignal): Promise<SessionEnd>;
+  /** Ends what outlives a session, once the last is over. */
+  close(): Promise<void>;
+}
+
+/** A session that stands. */
+export interface UpSession {
+  protocol: 'v1' | 'legacy' | 'ssh';
+  /** The key under which the proxy knows this device, where it said so. */
+  peerDeviceKey: string | null;
+  /** Streams that are open now. */
+  streams(): number;
+  /** The services that the other end listens for, where the session says so. */
+  forwards: readonly ForwardStatus[];
+}
+
+export interface ForwardStatus {
+  name: string;
+  localPort: number;
+  /** Where the gateway listens for it. */
+  remotePort: number;
+}
+
+export interface SessionEvents {
+  /** The other end has accepted us. */
+  up(session: UpSession): void;
+  /** Something about one stream. */
+  note(code: FailureCode, sentence: string): void;
+}
+
+/** How a session that was up has ended. */
+export interface SessionEnd {
+  ending: Exclude<Ending, { kind: 'failed' }>;
+  /** Null after our own stop. */
+  failure: Failure | null;
+}
+
+/** Reason that a session is given which made room for a newer one with the same key (protocol/README 4.8, wire 5.11). */
+const REPLACED = 'session_replaced';
+
+/** Whether the other end says that another device, or an older session of ours, took its place. */
+export const saysReplaced = (words: string): boolean => words.includes(REPLACED);

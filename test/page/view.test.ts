@@ -1,0 +1,289 @@
+import t from 'tap';
+import { documentOf } from '../../src/page/html.ts';
+import { isNews } from '../../src/page/news.ts';
+import type { PageStatus } from '../../src/page/page.ts';
+import { viewOf } from '../../src/page/view.ts';
+import { countdown, type Words } from '../../src/page/words.ts';
+import { duration } from '../../src/support/duration.ts';
+import { CONNECTED, COUNTING, DOWN, FAILURE, NEVER_PAIRED, statusWith } from './support.ts';
+
+const text = (words: Words) =>
+  words
+    .map((word) =>
+      typeof word === 'string' ? word : word.count === 'up' ? duration(word.seconds) : countdown(word.seconds),
+    )
+    .join('');
+const headline = (status: PageStatus) => {
+  const { tone, words, lead, remedy, besides } = viewOf(status).headline;
+  return { tone, words: text(words), text: [text(lead), remedy, text(besides)].filter(Boolean).join(' | ') };
+};
+const card = (status: PageStatus, title: string) => {
+  const found = viewOf(status).cards.find((each) => each.title === title);
+  const rows = Object.fromEntries((found?.rows ?? []).map(({ name, words }) => [name, text(words)]));
+  return found && { tone: found.tone, state: text(found.state ?? []), rows, trouble: found.trouble };
+};
+
+const PIN = { policy: 'pin', tunnel: 'none', open: false, pinReady: true, opensInSeconds: 0 } as const;
+const pin = (failuresLeft: number, set = true) => ({ set, failuresLeft, locked: failuresLeft === 0 });
+const UNKNOWN = { tunnel: 'unknown', reason: 'it is not known whether a tunnel stands' } as const;
+const refused = { ...FAILURE, code: 'proxy.handshake-refused', sentence: 'the proxy refused this device: "unknown"' };
+
+const headlines: [string, PageStatus, string, string, RegExp][] = [
+  ['paired and reachable', CONNECTED, 'ok', 'Paired and connected', /maintenance can reach the device\.$/],
+  ['paired, no identity', statusWith({}, null), 'ok', 'Paired and connected', /is not set up/],
+  [
+    'paired, first attempt under way',
+    statusWith({}, { state: 'connecting' }),
+    'wait',
+    'Paired, connecting to the proxy',
+    /not ready yet/,
+  ],
+  ['a tunnel without a key', statusWith({ key: null }), 'wait', 'Connected, but not paired', /no paired key/],
+  ['never paired', statusWith(NEVER_PAIRED), 'ready', 'Ready to pair', /asks first is paired\.$/],
+  [
+    'a key came',
+    statusWith({ ...NEVER_PAIRED, key: CONNECTED.pairing.key }),
+    'ready',
+    'Key received, waiting for Home Assistant',
+    /stays open/,
+  ],
+  [
+    'the timeout has passed',
+    statusWith({ ...COUNTING, open: true, opensInSeconds: 0 }),
+    'ready',
+    'Ready to pair again',
+    /Its key works until/,
+  ],
+  [
+    'the tunnel was lost',
+    statusWith(COUNTING),
+    'wait',
+    'Paired, waiting for Home Assistant — pairing opens in 4:32',
+    /connect again with its key/,
+  ],
+  [
+    'the tunnel was lost, and the key',
+    statusWith({ ...COUNTING, key: null }),
+    'wait',
+    'Waiting for Home Assistant — pairing opens in 4:32',
+    /^Another one can pair/,
+  ],
+  [
+    'no proxy, but paired',
+    statusWith({}, DOWN),
+    'bad',
+    'Cannot reach the proxy',
+    /ECONNREFUSED\)\. \| Check MEETING_PROXY_HOST .* \| Home Assistant is connected all the same\.$/,
+  ],
+  ['no proxy, and counting', statusWith(COUNTING, DOWN), 'bad', 'Cannot reach the proxy', /pairing opens in 4:32\.$/],
+  ['no proxy, trying', statusWith({}, { ...DOWN, state: 'connecting' }), 'bad', 'Cannot reach the proxy', /ECONN/],
+  ['no proxy, ready to pair', statusWith(NEVER_PAIRED, DOWN), 'ready', 'Ready to pair', /does not work, see below\.$/],
+  [
+    'refused',
+    statusWith({}, { ...DOWN, lastFailure: refused }),
+    'bad',
+    'The proxy refuses this device',
+    /^The proxy refused this device: "unknown"\. \|/,
+  ],
+  [
+    'a failure of another kind',
+    statusWith({}, { ...DOWN, lastFailure: { ...FAILURE, code: 'ssh.refused' } }),
+    'bad',
+    'Remote maintenance does not work',
+    /ECONN/,
+  ],
+  [
+    'locked, never paired',
+    statusWith({ ...COUNTING, policy: 'locked', opensInSeconds: null, key: null }),
+    'wait',
+    'Pairing is locked',
+    /pairing open$/,
+  ],
+  [
+    'locked, key installed',
+    statusWith({ ...COUNTING, policy: 'locked', opensInSeconds: null }),
+    'wait',
+    'Paired, waiting for Home Assistant',
+    /locked.*pairing open$/,
+  ],
+  ['locked, paired', statusWith({ policy: 'locked' }), 'ok', 'Paired and connected', /is connected/],
+  [
+    'opened at the device',
+    statusWith({ ...NEVER_PAIRED, policy: 'locked', openedLocally: { secondsLeft: 112 } }),
+    'ready',
+    'Ready to pair for another 1:52',
+    /for one key/,
+  ],
+  ['PIN wanted', statusWith({ ...PIN, pin: pin(20) }), 'ready', 'Ready to pair with the PIN', /asks for the PIN/],
+  [
+    'PIN wanted, no proxy',
+    statusWith({ ...PIN, pin: pin(20) }, DOWN),
+    'ready',
+    'Ready to pair with the PIN',
+    /see below/,
+  ],
+  ['PIN locked', statusWith({ ...PIN, pin: pin(0) }), 'bad', 'The PIN is locked', /audit.*pairing pin$/],
+  ['no PIN set', statusWith({ ...PIN, pin: pin(20, false) }), 'bad', 'No PIN is set', /pairing pin$/],
+  ['PIN not readable', statusWith({ ...PIN, pin: null }), 'bad', 'The PIN cannot be read', /pairing pin$/],
+  [
+    'PIN, still counting',
+    statusWith({ ...COUNTING, policy: 'pin', pin: pin(20) }),
+    'wait',
+    'Paired, waiting for Home Assistant — pairing opens in 4:32',
+    /key/,
+  ],
+  [
+    'no netstat',
+    { ...statusWith(UNKNOWN), monitor: { kind: 'fault', sinceConnectedSeconds: 0 } },
+    'bad',
+    'Pairing is closed for safety',
+    /nobody can pair/,
+  ],
+  [
+    'just started',
+    { ...statusWith(UNKNOWN), monitor: { kind: 'starting', sinceConnectedSeconds: 0 } },
+    'wait',
+    'Starting',
+    /Pairing is closed until/,
+  ],
+];
+
+for (const [when, status, tone, words, rest] of headlines) {
+  t.test(`${when}: ${words}`, async (t) => {
+    const shown = headline(status);
+    t.match(shown, { tone, words });
+    t.match(shown.text, rest);
+    t.match(documentOf(viewOf(status)), `<title>${viewOf(status).headline.words[0]} · beamer-1</title>`);
+  });
+}
+
+t.test('the cards of a paired device', async (t) => {
+  t.match(card(CONNECTED, 'Pairing'), {
+    state: 'Closed: a tunnel stands',
+    rows: { 'Home Assistant': 'connected', 'Who may pair': 'anybody in this network' },
+  });
+  t.match(card(CONNECTED, 'Remote maintenance'), {
+    tone: 'ok',
+    state: 'Connected for 5 min 12 s',
+    rows: { Proxy: 'proxy.example:9001', Encryption: 'TLS', 'In use by': '2 connections' },
+    trouble: null,
+  });
+  t.match(card(CONNECTED, 'Paired key'), {
+    tone: 'ok',
+    rows: { Type: 'ssh-ed25519', Fingerprint: 'SHA256:qoN0lTxKD0m2BqTn0bXWJ6sVjm0l7s8mJZp4rX9yZ1A' },
+  });
+  t.match(card(CONNECTED, 'Device'), {
+    rows: { Name: 'beamer-1', Model: 'Raspberry Pi 4', Version: '1.2.3', 'Running for': '3 d 4 h' },
+  });
+});
+
+t.test('the device key is shown shortened: the whole is half of what the proxy asks for', async (t) => {
+  t.equal(card(CONNECTED, 'Device')?.rows['Device key'], '3316a52e…');
+  t.notMatch(documentOf(viewOf(CONNECTED)), CONNECTED.deviceKey ?? '');
+  t.equal(card({ ...CONNECTED, deviceKey: null }, 'Device')?.rows['Device key'], undefined);
+});
+
+t.test('the failure of the tunnel stands once: on top, or in its card', async (t) => {
+  const down = statusWith({}, DOWN);
+  t.match(card(down, 'Remote maintenance'), {
+    tone: 'bad',
+    state: 'Not connected, next attempt in 0:12',
+    trouble: null,
+  });
+  const open = card(statusWith(NEVER_PAIRED, DOWN), 'Remote maintenance');
+  t.match(open, { tone: 'bad', trouble: { remedy: FAILURE.remedy } });
+  t.equal(text(open?.trouble?.when ?? []), 'Last failure 5 s ago');
+  const past = card(statusWith({}, { lastFailure: FAILURE }), 'Remote maintenance');
+  t.match(past, { tone: 'ok', trouble: { sentence: `${FAILURE.sentence}.` } }, 'also when it is over');
+});
+
+t.test('what not every device has', async (t) => {
+  t.match(card(statusWith({}, null), 'Remote maintenance'), { tone: 'plain', state: /^Not set up/, rows: {} });
+  t.equal(card(CONNECTED, 'Meeting server'), undefined);
+  const meeting = { state: 'online', lastHeartbeat: { agoMs: 61_000 }, lastFailure: null } as const;
+  t.match(card({ ...CONNECTED, meeting }, 'Meeting server'), { tone: 'ok', state: 'Online, heard from 1 min 1 s ago' });
+  const failing = { ...meeting, state: 'failing', lastHeartbeat: null, lastFailure: FAILURE } as const;
+  t.match(card({ ...CONNECTED, meeting: failing }, 'Meeting server'), {
+    tone: 'bad',
+    state: 'Not reached',
+    trouble: { remedy: FAILURE.remedy },
+  });
+  t.equal(card({ ...CONNECTED, announcedAs: 'beamer-1.local' }, 'Device')?.rows['Found as'], 'beamer-1.local');
+  t.match(card(statusWith({ key: null }), 'Paired key'), { state: 'None yet' });
+  t.match(card(statusWith({ key: { failure: 'it is a folder' } }), 'Paired key'), {
+    tone: 'bad',
+    state: /it is a folder/,
+  });
+  t.equal(
+    card(statusWith({ policy: 'pin', pin: pin(12) }), 'Pairing')?.rows.PIN,
+    'set; locked after 12 more wrong ones',
+  );
+  t.equal(card(statusWith({ policy: 'pin', pin: pin(19) }), 'Pairing')?.rows.PIN, 'set');
+});
+
+t.test('only what a browser cannot know by counting on is news', async (t) => {
+  const at = (opensInSeconds: number, uptimeSeconds: number) =>
+    viewOf({
+      ...statusWith({ ...COUNTING, opensInSeconds }, { inStateMs: 0, state: 'connecting' }),
+      monitor: null,
+      uptimeSeconds,
+    });
+  t.equal(isNews(at(272, 1_000), at(262, 1_010), 10), false, 'time has passed');
+  t.equal(isNews(at(272, 1_000), at(261, 1_011), 9.4), false, 'rounded to the other side');
+  t.equal(isNews(at(272, 1_000), at(272, 1_010), 10), true, 'the countdown stood still');
+  t.equal(isNews(at(262, 1_000), at(600, 1_001), 1), true, 'it began anew');
+  t.equal(isNews(at(272, 1_000), at(262, 3), 10), true, 'the service was restarted');
+  t.equal(isNews(viewOf(CONNECTED), viewOf(statusWith({}, { streams: 3 })), 1), true);
+  t.equal(isNews(viewOf(CONNECTED), viewOf(statusWith({}, DOWN)), 1), true);
+});
+
+t.test('texts from outside show as themselves', async (t) => {
+  const evil = `<img src=x onerror=alert(1)> & "quoted" 'single' \u202e\u0007größe`;
+  const status: PageStatus = {
+    ...statusWith(
+      { reason: evil, key: { type: evil, fingerprint: evil } },
+      {
+        ...DOWN,
+        proxy: { host: evil, port: 1, tls: false },
+        lastFailure: { ...FAILURE, sentence: evil, remedy: evil },
+      },
+    ),
+    hostname: evil,
+    model: evil,
+    version: evil,
+    deviceKey: evil,
+    announcedAs: evil,
+    faults: [{ sentence: evil, remedy: evil }],
+    notices: [{ sentence: evil, remedy: evil }],
+  };
+  const html = documentOf(viewOf(status));
+  t.notMatch(html, /<img/);
+  t.notMatch(html, /[\u202e\u0007]/);
+  t.ok(html.includes('&lt;img src=x onerror=alert(1)&gt; &amp; &quot;quoted&quot; &#39;single&#39; \ufffd\ufffdgröße'));
+});
+
+t.test('what the page does not know of cannot get onto it', async (t) => {
+  const secret = 'feed5ec2e7ab';
+  const plant = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(plant);
+    if (typeof value !== 'object' || value === null) return value;
+    const planted = Object.entries(value).map(([name, each]) => [name, plant(each)]);
+    return Object.fromEntries([...planted, ['token', secret], ['pinCode', secret], ['identity', { token: secret }]]);
+  };
+  const status = { ...statusWith(COUNTING, DOWN), faults: [FAILURE], notices: [FAILURE] };
+  const planted = plant(status) as PageStatus;
+  t.match(planted, { token: secret, pairing: { token: secret }, tunnel: { lastFailure: { token: secret } } });
+  t.equal(documentOf(viewOf(planted)), documentOf(viewOf(status)));
+});
+
+t.test('the page is small and needs nothing else', async (t) => {
+  const html = documentOf(viewOf(statusWith(COUNTING, DOWN)));
+  t.ok(Buffer.byteLength(html) < 16 * 1024, `${Buffer.byteLength(html)} bytes`);
+  const addresses = [...html.matchAll(/(?:src|href|url|action)\s*[=(]\s*["']?([^"')\s>]*)/g)].map(
+    ([, address]) => address,
+  );
+  t.ok(
+    addresses.every((address) => address === '/' || address?.startsWith('data:image/svg+xml,')),
+    String(addresses),
+  );
+});
