@@ -7,7 +7,7 @@ BIN := node_modules/.bin
 DEV := $(CURDIR)/.dev
 TESTS := $(patsubst %.ts,build/%.js,$(shell find test -name '*.test.ts'))
 
-.PHONY: help setup build check format test demo run bundle bench clean
+.PHONY: help setup build check format test demo run bundle bench footprint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -46,7 +46,10 @@ run: build ## start the service in the foreground, everything below .dev/
 bench: setup build ## measure against plain relays; prints the table of docs/performance.md
 	@node build/bench/run.js
 
-bundle: build ## the device's program as one file, dist/tunnel-agent.mjs
+footprint: setup build ## measure the idle service, bundled; prints the tables of docs/performance.md (15 minutes)
+	@node build/bench/footprint.js
+
+bundle: build ## the device's program as one file, dist/tunnel-agent.cjs
 	@node build/scripts/bundle.js
 
 clean: ## remove what was built

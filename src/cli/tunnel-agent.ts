@@ -136,8 +136,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE' && outputCounts) process.exitCode = EXIT.failed;
 });
 
-try {
-  await program.parseAsync();
-} catch (error) {
+// Not awaited: the program is bundled into a file that is no module.
+program.parseAsync().catch((error: unknown) => {
   process.exitCode = report(error);
-}
+});

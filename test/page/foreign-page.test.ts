@@ -39,8 +39,16 @@ const submitForm = (url: string, key: string, enctype: string) => `
   form.submit();`;
 const postForm = (url: string, key: string, options = '') =>
   `fetch(${JSON.stringify(url)}, { method: 'POST', body: new URLSearchParams({ key: ${JSON.stringify(key)} }), ${options} })`;
-const outcome = (request: string) =>
-  `${request}.then(async (answer) => answer.status + ' ' + answer.type + ' ' + await answer.text(), () => 'failed')`;
+/** What a request came to; `failed` where the browser keeps it from the page, or the device does not end its answer. */
+const outcome = (request: string) => `(async () => {
+  try {
+    const answer = await ${request};
+    const late = new Promise((_resolve, reject) => setTimeout(reject, 10_000));
+    return answer.status + ' ' + answer.type + ' ' + (await Promise.race([answer.text(), late]));
+  } catch {
+    return 'failed';
+  }
+})()`;
 
 t.test('a page of somebody else, open in a browser of the home network', requires('chromium'), async (t) => {
   const browser = await openBrowser(t, ['evil.test', 'beamer.local']);
