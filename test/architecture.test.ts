@@ -34,6 +34,7 @@ const PURE = [
   /^meeting\/(?:answers|authorized-keys|schedule|ssh-key|words)\.ts$/,
   /^openssh\/(config|log-lines|progress)\.ts$/,
   /^page\/(headline|html|news|view|words)\.ts$/,
+  /^pair-client\/(answers|events|flow|select)\.ts$/,
 ];
 const PURE_BUILTINS = new Set(['node:buffer', 'node:util']);
 const IMPURE_WORDS = /\b(Date\.now|new Date|setTimeout|setInterval|setImmediate|Math\.random|performance\.|process\.)/;

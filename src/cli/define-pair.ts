@@ -1,9 +1,14 @@
 import type { Command } from 'commander';
+import { addCommand } from './define.ts';
 import type { PairCommandOptions } from './pair-command.ts';
+import type { Style } from './style.ts';
 
-/** `pair` with its options; `finish` takes the exit code. */
-export function definePair(target: Command, { finish }: { finish: (exitCode: number) => void }): void {
-  target
+/** The command `pair`, which runs on the other side: where Home Assistant is. */
+export function definePair(
+  program: Command,
+  { style, finish }: { style: () => Style; finish: (exitCode: number) => void },
+): void {
+  addCommand(program, 'pair', 'find a device, pair with it where that is needed, and hold the tunnel')
     .argument('[host]', 'instance name, host name or address, with :PORT of the tunnel (default: look for one by mDNS)')
     .option('--identity <file>', 'private key; made where it is missing (default: ~/.config/zeroforce/id_ed25519)')
     .option('--forward <spec>', '[ADDRESS:]PORT:HOST:HOSTPORT, repeatable (default: 13240:localhost:3240)', collect)
@@ -21,8 +26,8 @@ Exit codes:
   0   done, with --once
   1   failed
   2   the command line was wrong
-  3   no device found, or it does not answer
-  4   several devices found, and nobody to ask which one is meant
+  3   no device was found, or it does not answer
+  4   several devices were found, and nobody is there to choose
   5   the PIN is missing or wrong
   6   what answers is not the device: another host key, or it does not know the PIN
   7   the device does not accept the key
@@ -36,9 +41,8 @@ Examples:
   tunnel-agent pair --identity /data/id_rsa --pin-file /data/pin --json`,
     )
     .action(async (host: string | undefined, options: PairCommandOptions) => {
-      // Only here: no other command needs what it loads.
-      const { pairCommand } = await import('./pair-command.ts');
-      finish(await pairCommand(host, options));
+      const { pairCommand } = await import('./pair-command.ts'); // no other command needs what it loads
+      finish(await pairCommand(host, options, style()));
     });
 }
 

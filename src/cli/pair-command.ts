@@ -3,7 +3,6 @@ import { accessSync, constants } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { homedir, constants as osConstants, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { styleText } from 'node:util';
 import { humanText, jsonLine, type PairEvent } from '../pair-client/events.ts';
 import { DEFAULT_FORWARD, parseForward } from '../pair-client/forward.ts';
 import { pair } from '../pair-client/pair.ts';
@@ -14,6 +13,7 @@ import { asFailure, Failure } from '../support/failures.ts';
 import { createLog } from '../support/log.ts';
 import { EXIT, exitCodeOf } from './common.ts';
 import { ask, askNumber, canAsk } from './prompts.ts';
+import type { Style } from './style.ts';
 
 export interface PairCommandOptions {
   /** true: ask for it. A text: the PIN itself, or the HOST that stands behind `--pin`. */
@@ -33,10 +33,14 @@ const PIN_FILE_MAX_BYTES = 64;
 const STOP_DEADLINE_MS = 5_000;
 
 /** `pair`: what a Home Assistant add-on runs; the exit codes are in docs/pair-client.md. */
-export async function pairCommand(hostArgument: string | undefined, options: PairCommandOptions): Promise<number> {
+export async function pairCommand(
+  hostArgument: string | undefined,
+  options: PairCommandOptions,
+  style: Style,
+): Promise<number> {
   const { pinText, host } = takePin(hostArgument, options);
   const stop = stopSignals();
-  const emit = printer(options.json === true, () => stop.by);
+  const emit = printer(options.json === true, style, () => stop.by);
   try {
     const target = parseTarget(host);
     const identityFile = resolve(options.identity ?? join(homedir(), '.config/zeroforce/id_ed25519'));
@@ -158,24 +162,22 @@ function isWritable(folder: string): boolean {
 const digest = (text: string) =>
   createHash('sha256').update(`${process.getuid?.()}\n${text}`).digest('hex').slice(0, 16);
 
-type Style = Parameters<typeof styleText>[0];
-const STYLES: Partial<Record<PairEvent['event'], Style>> = {
-  paired: 'green',
-  connected: 'green',
-  verified: 'green',
-  lost: 'yellow',
-  retry: 'yellow',
-  waiting: 'cyan',
+const EMPHASIS: Partial<Record<PairEvent['event'], keyof Style>> = {
+  paired: 'good',
+  connected: 'good',
+  verified: 'good',
+  lost: 'warn',
+  retry: 'warn',
+  waiting: 'strong',
 };
 
-/** Text for people, with colours on a terminal, or a JSON object a line. */
-function printer(json: boolean, stoppedBy: () => NodeJS.Signals | null): (event: PairEvent) => void {
-  const coloured = process.stdout.isTTY === true && !process.env.NO_COLOR;
+/** Text for people, or a JSON object a line. */
+function printer(json: boolean, style: Style, stoppedBy: () => NodeJS.Signals | null): (event: PairEvent) => void {
   return (event) => {
     if (event.event === 'lost' && stoppedBy() !== null) return; // we did that
-    const style = coloured ? STYLES[event.event] : undefined;
-    const text = json ? jsonLine(event, new Date()) : humanText(event);
-    process.stdout.write(`${style === undefined || json ? text : styleText(style, text)}\n`);
+    const emphasis = EMPHASIS[event.event];
+    const text = emphasis === undefined ? humanText(event) : style[emphasis](humanText(event));
+    process.stdout.write(`${json ? jsonLine(event, new Date()) : text}\n`);
   };
 }
 

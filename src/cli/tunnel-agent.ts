@@ -33,6 +33,7 @@ Examples:
   tunnel-agent run                 run the service in the foreground
   tunnel-agent status              ask the running service how it is
   tunnel-agent pairing open        let anybody pair for two minutes
+  tunnel-agent pair                on the other side: find a device, pair, hold the tunnel
 
 Settings: a file, overridden by the environment; tunnel-agent config show lists them all.`,
   )
@@ -94,9 +95,7 @@ Examples:
   )
   .action((shell: Shell) => void process.stdout.write(completion(program, shell)));
 
-definePair(command('pair', 'find a device, pair with it, and hold the tunnel: what a Home Assistant add-on runs'), {
-  finish,
-});
+definePair(program, { style, finish });
 
 /** For the reader of the log to take what was written last. */
 const LAST_LINES_MS = 1_000;

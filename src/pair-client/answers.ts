@@ -1,11 +1,10 @@
-import type { IncomingHttpHeaders } from 'node:http';
 import { cleanText } from '../support/text.ts';
 import type { Outcome } from './flow.ts';
 
 /** An answer of whatever listens at the device's port: nothing in it is trusted. */
 export interface Answer {
   status: number;
-  headers: IncomingHttpHeaders;
+  headers: Readonly<Record<string, string | string[] | undefined>>;
   body: string;
 }
 
@@ -60,7 +59,7 @@ export function takenOf(answer: Answer): Outcome {
 }
 
 export function busyOf({ headers }: Answer): Outcome {
-  const seconds = headers['retry-after'] ?? '';
+  const seconds = String(headers['retry-after'] ?? '');
   // The other form of Retry-After is a date, and the clock of a device may stand in another year.
   return { kind: 'busy', afterMs: /^\d{1,6}$/.test(seconds) ? Number(seconds) * 1000 : BUSY_MS };
 }
@@ -69,7 +68,7 @@ export function busyOf({ headers }: Answer): Outcome {
 export function wordsOf({ status, headers, body }: Answer): string {
   const error = objectOf(body)?.error;
   if (typeof error === 'string' && error !== '') return cleanText(error);
-  const type = cleanText(headers['content-type'] ?? 'no type', 40);
+  const type = cleanText(String(headers['content-type'] ?? 'no type'), 40);
   return `HTTP ${status}, ${body.length} characters (${type})`;
 }
 

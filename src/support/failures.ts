@@ -154,7 +154,7 @@ export const FAILURES = {
     'Give --identity a private key without passphrase that belongs to this user; or another path, where one is made',
   'pair.state-unwritable': 'Check that the folder of --identity exists, is writable and has free space',
   'pair.host-key':
-    'When the device was installed anew, or exchanged, remove its line from the known_hosts file and pair again; otherwise somebody else answers in its place',
+    'When the device was installed anew, or exchanged, remove the file that the sentence names; otherwise somebody else answers in its place',
   'pair.key-rejected': 'Give --identity a key that the device accepts: ed25519, ECDSA, or RSA of 2048 bits or more',
   'pair.key-refused':
     'Check that no other client pairs at the same time, that --user is right, and read the log of the tunnel sshd on the device',

@@ -93,7 +93,7 @@ t.test('a fresh device, a fresh client, and every restart after that', needs, as
     const deceived = startPair(t, pathTo(other.port, device.httpPort), { home });
     t.equal(await deceived.exit(), 6);
     t.match(deceived.named('failed')[0], { code: 'pair.host-key', exitCode: 6, sentence: /known_hosts/ });
-    t.match(deceived.stderr, /remove its line/);
+    t.match(deceived.stderr, /remove the file/);
   });
 });
 
