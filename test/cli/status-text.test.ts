@@ -99,12 +99,12 @@ for (const [what, part, line] of [
   [
     'pairing that was opened at the device',
     pairing({ open: true, reason: 'it was opened', opensInSeconds: 0, openedLocally: { secondsLeft: 61 } }),
-    '  pairing  open for 1 min 1 s: it was opened',
+    '  pairing  open: it was opened, for 1 min 1 s more',
   ],
   [
     'pairing with the PIN',
     pairing({ policy: 'pin', pinReady: true, reason: 'the device has never been paired', opensInSeconds: 0 }),
-    '  pairing  open to whoever proves the PIN: the device has never been paired',
+    '  pairing  open with the PIN: the device has never been paired',
   ],
   [
     'pairing with a PIN that is missing or locked',
