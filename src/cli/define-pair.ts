@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { addCommand } from './define.ts';
-import { type PairCommandOptions, pairCommand } from './pair-command.ts';
+import type { PairCommandOptions } from './pair-command.ts';
 import type { Style } from './style.ts';
 
 /** The command `pair`, which runs on the other side: where Home Assistant is. */
@@ -40,9 +40,10 @@ Examples:
   tunnel-agent pair 192.168.1.20 --forward 13240:localhost:3240 --forward 15000:localhost:5000
   tunnel-agent pair --identity /data/id_rsa --pin-file /data/pin --json`,
     )
-    .action(async (host: string | undefined, options: PairCommandOptions) =>
-      finish(await pairCommand(host, options, style())),
-    );
+    .action(async (host: string | undefined, options: PairCommandOptions) => {
+      const { pairCommand } = await import('./pair-command.ts'); // no other command needs what it loads
+      finish(await pairCommand(host, options, style()));
+    });
 }
 
 function collect(value: string, before: string[] = []): string[] {

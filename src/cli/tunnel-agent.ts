@@ -9,7 +9,6 @@ import { configCheck, configInit, configShow } from './config-commands.ts';
 import { addCommand, withConfig } from './define.ts';
 import { definePair } from './define-pair.ts';
 import { definePairing } from './define-pairing.ts';
-import { monitor, run } from './service-commands.ts';
 import { status } from './status-command.ts';
 import { styleFor } from './style.ts';
 
@@ -51,11 +50,11 @@ Examples:
   tunnel-agent run
   ZEROFORCE_HTTP_PORT=5001 tunnel-agent run --config ./config.json`,
   )
-  .action(async (options: CommonOptions) => serve(() => run(options, pkg.version)));
+  .action(async (options: CommonOptions) => serve(async () => (await service()).run(options, pkg.version)));
 
 withConfig(command('monitor', 'run the tunnel monitor alone, for a device whose pairing is another program'))
   .addHelpText('after', '\nExample:\n  ZEROFORCE_MONITOR_INTERVAL=2 tunnel-agent monitor')
-  .action(async (options: CommonOptions) => serve(() => monitor(options)));
+  .action(async (options: CommonOptions) => serve(async () => (await service()).monitor(options)));
 
 withConfig(command('status', 'ask the running service how it is'))
   .option('--json', 'print the whole status as JSON')
@@ -104,6 +103,9 @@ const LAST_LINES_MS = 1_000;
 function finish(exitCode: number): void {
   process.exitCode = exitCode;
 }
+
+/** Loaded only to run it: a question is answered in a third of the time without. */
+const service = () => import('./service-commands.ts');
 
 /** What a service prints is its log, and one that cannot be written is lost: it ends no service. */
 async function serve(service: () => Promise<number>): Promise<void> {

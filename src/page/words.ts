@@ -26,5 +26,5 @@ export function sentence(text: string): string {
   const start = /^(the|there|this|it|an?|no|another|nothing|something) /.test(text)
     ? text.charAt(0).toUpperCase() + text.slice(1)
     : text;
-  return /[.!?…]$/.test(start) ? start : `${start}.`;
+  return /[.!?\u2026]$/.test(start) ? start : `${start}.`;
 }

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { requestControl } from '../../src/control/client.ts';
 import { keyEvent } from '../reset/support.ts';
-import { freePort, run } from '../support/processes.ts';
+import { descendants, freePort, run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
 import { type Service, startService, tunnelAgent } from '../support/service.ts';
 import { hardenedConfig, holdSsh, makeKey, sshOptions, startSshd } from '../support/sshd.ts';
@@ -140,6 +140,20 @@ t.test('the button, held for 10 s of real time, resets; the service stops at onc
   const startMs = performance.now();
   t.equal(await service.stop(), 0);
   t.ok(performance.now() - startMs < 3_000);
+});
+
+t.test('a service that is killed leaves nobody behind who reads the button', async (t) => {
+  const folder = temporaryFolder(t);
+  const button = join(folder, 'event0');
+  execFileSync('mkfifo', [button]);
+  const service = await device(t, { ZEROFORCE_RESET_BUTTON: button }, { folder });
+  const reads = (pid: number) => readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(button);
+  const readers = await until('who reads', () => {
+    const pids = descendants(service.pid).filter(reads);
+    return pids.length === 2 && pids;
+  });
+  await end(service, 'SIGKILL');
+  await until('their end', () => readers.every((pid) => !existsSync(`/proc/${pid}`)));
 });
 
 t.test('a button that is not there is a fault with what to do, and all else works', async (t) => {

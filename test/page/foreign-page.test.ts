@@ -98,6 +98,14 @@ t.test('a page of somebody else, open in a browser of the home network', require
     await refuses(t, () => run(json), 'OPTIONS is not possible here');
   });
 
+  await t.test('cannot begin a proof of the PIN', async (t) => {
+    const page = await evil(t);
+    for (const route of ['challenge', 'setkey']) {
+      const request = postForm(`${service.url}/zeroforce/pin/${route}`, freshKeyLine(), "mode: 'no-cors'");
+      await refuses(t, () => page.evaluate(outcome(request)));
+    }
+  });
+
   await t.test('cannot pair from a frame without an origin', async (t) => {
     const page = await evil(t);
     const attempts = [
@@ -161,6 +169,7 @@ t.test('a page of somebody else, open in a browser of the home network', require
     await setKey(rebound, installed);
     const key = freshKeyLine();
     t.match(await ask(postForm('/zeroforce/setkey', key)), /^403 .*Pages from elsewhere may not pair/);
+    t.match(await ask(postForm('/zeroforce/pin/challenge', key)), /^403 .*Pages from elsewhere may not pair/);
     await page.evaluate(submitForm('/zeroforce/setkey', key, 'application/x-www-form-urlencoded'));
     await page.waitForURL('**/setkey');
     t.match(await page.textContent('body'), FOREIGN);

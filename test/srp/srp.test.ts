@@ -95,7 +95,7 @@ t.test('both sides agree, and with the rules computed another way', async (t) =>
         t.ok(proof.accepts(expected.M2.toString('hex')));
       },
     ),
-    { numRuns: 12 },
+    { numRuns: 6 },
   );
 });
 
