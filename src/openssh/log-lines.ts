@@ -1,7 +1,7 @@
 /** What a line of `ssh -v` says, as far as it matters here. */
 export type LogEvent =
   /** One more address of the server is being tried. */
-  | { kind: 'connecting'; address: string }
+  | { kind: 'connecting' }
   | { kind: 'connected' }
   /** A line in front of the server's greeting, which is allowed: OpenSSH gives a reason for closing there. */
   | { kind: 'before-banner'; text: string }
@@ -50,7 +50,7 @@ type Table = readonly (readonly [RegExp, Reader])[];
 
 /** What OpenSSH 8.4 to 10.5 says at the level DEBUG1. */
 const DEBUG: Table = [
-  [/^debug1: Connecting to \S+ \[([^\]]+)\] port \d+\.$/, ([, address = '']) => ({ kind: 'connecting', address })],
+  [/^debug1: Connecting to \S+ \[[^\]]+\] port \d+\.$/, () => ({ kind: 'connecting' })],
   [/^debug1: Connection established\.$/, () => ({ kind: 'connected' })],
   [
     /^debug1: kex_exchange_identification: banner line \d+: (.*)$/,

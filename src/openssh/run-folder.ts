@@ -1,5 +1,5 @@
 import { constants, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileErrorReason, makeFolder, removeLeftovers, replaceFile } from '../support/atomic-file.ts';
 import { type Clock, pause } from '../support/clock.ts';
 import { Failure, systemCode } from '../support/failures.ts';
@@ -10,15 +10,16 @@ import { HOST_KEY_ALIAS } from './config.ts';
 export interface RunFiles {
   config: string;
   knownHosts: string;
-  /** A host key trusted at first use that could not be stored in its place; it outlives the run. */
-  spareKey: string;
 }
 
 export const filesIn = (folder: string): RunFiles => ({
   config: join(folder, 'config'),
   knownHosts: join(folder, 'known_hosts'),
-  spareKey: join(folder, 'host_key'),
 });
+
+/** Where a host key trusted at first use is kept that could not be stored in its place; it outlives the run. */
+export const spareKeyFile = ({ config }: RunFiles, path: string): string =>
+  join(dirname(config), `first-${basename(path)}`);
 
 /** All that anybody on the machine can read of a run. */
 export const argumentsFor = ({ config }: RunFiles): string[] => ['-N', '-F', config, HOST_KEY_ALIAS];

@@ -13,12 +13,15 @@ import {
   openRunFolder,
   type RunFiles,
   removeRunFiles,
+  spareKeyFile,
   writeRunFiles,
 } from './run-folder.ts';
 import type { SshEnd, SshEvents, SshOptions } from './types.ts';
 
 /** Between asking ssh to end and making it. */
 const STOP_GRACE_MS = 1_500;
+/** An address that does not answer is ssh's to give up: it goes on to the next one then, of IPv4 after IPv6 perhaps. */
+const CONNECT_SLACK_MS = 1_000;
 
 /**
  * One run of the system's ssh, from its start to its end. When the promise settles ssh has ended, and its files, the
@@ -43,8 +46,8 @@ export async function runSsh(options: SshOptions, events: SshEvents, stop: Abort
 }
 
 /** The key of the first use: in its place, or in the spare one. */
-async function trusted(path: string, { spareKey }: RunFiles): Promise<string | null> {
-  return (await readHostKey(path)) ?? (await readHostKey(spareKey));
+async function trusted(path: string, files: RunFiles): Promise<string | null> {
+  return (await readHostKey(path)) ?? (await readHostKey(spareKeyFile(files, path)));
 }
 
 function pinned(key: string): string {
@@ -129,7 +132,8 @@ class Run {
     if (phase === 'greeted') return; // one deadline from the connection to the authentication
     this.#cancelDeadline();
     if (phase === 'up') return;
-    this.#cancelDeadline = clock.after(connectTimeoutMs, () => {
+    const waitMs = connectTimeoutMs + (phase === 'connecting' ? CONNECT_SLACK_MS : 0);
+    this.#cancelDeadline = clock.after(waitMs, () => {
       this.#end(overdue(this.#progress, this.#context, Math.round(connectTimeoutMs / 1000)));
     });
   }
@@ -163,14 +167,15 @@ class Run {
   async #storeKey(): Promise<void> {
     const { hostKeys } = this.#options;
     if (hostKeys.kind !== 'first-use') return;
-    const { knownHosts, spareKey } = this.#files;
+    const { knownHostsFile } = hostKeys;
+    const spareKey = spareKeyFile(this.#files, knownHostsFile);
     try {
-      const shown = await readFile(knownHosts, 'utf8');
+      const shown = await readFile(this.#files.knownHosts, 'utf8');
       const key = this.#demanded ?? normalHostKey(shown.slice(HOST_KEY_ALIAS.length + 1));
       if (key === null) throw new Failure('ssh.failed', 'ssh has not written down the host key');
-      if ((await readHostKey(hostKeys.knownHostsFile)) !== null) return;
+      if ((await readHostKey(knownHostsFile)) !== null) return;
       await storeHostKey(spareKey, key);
-      await storeHostKey(hostKeys.knownHostsFile, key);
+      await storeHostKey(knownHostsFile, key);
       await rm(spareKey);
     } catch (error) {
       const { code, message } = asFailure(error);

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { FAR, network } from '../support/network.ts';
@@ -37,6 +37,31 @@ t.test('a gateway at the other end of a cable', requires('ip', ...GATEWAY_NEEDS)
     const failure = await failureOf(t, { ...options, forwards: [remote(22), remote(80)] });
     t.equal(failure.code, 'ssh.forward-refused');
     t.equal(failure.message, `${FAR}:${gateway.port} refused remote forward 2 of 2, to 127.0.0.1:80`);
+  });
+
+  t.test('of whose addresses the first is dead is reached at the second', async (t) => {
+    // What goes there is sent, and never answered.
+    const dead = '10.77.0.3';
+    execFileSync(inNear[0] ?? '', [
+      ...inNear.slice(1),
+      'ip',
+      'neigh',
+      'add',
+      dead,
+      'lladdr',
+      '02:00:00:00:00:03',
+      'dev',
+      'eth0',
+    ]);
+    const hosts = join('/etc/netns', inNear.at(-1) ?? '');
+    await mkdir(hosts, { recursive: true });
+    t.teardown(() => rm(hosts, { recursive: true }));
+    await writeFile(join(hosts, 'hosts'), `${dead} two-addresses\n${FAR} two-addresses\n`);
+    const startMs = performance.now();
+    const run = startRun(t, { ...options, host: 'two-addresses', connectTimeoutMs: 2_000 });
+    await run.up;
+    t.ok(performance.now() - startMs > 1_900, 'the first was tried');
+    await run.stop();
   });
 
   t.test('that is gone without a word is noticed within 45 s, and found again', async (t) => {

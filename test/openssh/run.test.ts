@@ -281,12 +281,11 @@ t.test('the host key', needs, async (t) => {
   await gateway.start({ hostKey: 'new' });
   t.equal((await failureOf(t, nowhere)).code, 'ssh.host-key-changed', 'and the key is demanded all the same');
   await rm(stored, { recursive: true });
-  t.equal((await failureOf(t, firstUse)).code, 'ssh.host-key-changed');
-  await rm(join(options.folder, 'host_key'));
+  await rm(join(options.folder, 'first-key'));
   const fresh = startRun(t, firstUse);
   await fresh.up;
   await fresh.stop();
-  t.equal(readFileSync(stored, 'utf8'), `${gateway.hostKey}\n`, 'until both are removed');
+  t.equal(readFileSync(stored, 'utf8'), `${gateway.hostKey}\n`, 'a file that is removed is one of the next first use');
   t.strictSame(readdirSync(options.folder), []);
 });
 
