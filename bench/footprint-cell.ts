@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, get, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Lifecycle } from '../src/support/lifecycle.ts';
 import { endChild, freePort } from '../test/support/processes.ts';
+import { changedFiles, snapshotOf } from './changed-files.ts';
 import { type Part, STEPS, type Step } from './footprint-steps.ts';
 import { activityOf, type Memory, memoryOf } from './process-figures.ts';
 
@@ -59,21 +60,18 @@ async function idle(step: Step): Promise<IdleFigures> {
   if (step.args.includes('run')) await ready(around.httpPort);
   await sleep(REST_MS);
 
-  const [before, filesBefore] = [activityOf(pid), await filesIn(around.folder)];
+  const [before, filesBefore] = [activityOf(pid), await snapshotOf(around.folder)];
   await sleep(WINDOW_MS);
-  const [after, filesAfter] = [activityOf(pid), await filesIn(around.folder)];
+  const [after, filesAfter] = [activityOf(pid), await snapshotOf(around.folder)];
 
   const grown = (key: keyof typeof before) => after[key] - before[key];
-  const changed = [...new Set([...filesBefore.keys(), ...filesAfter.keys()])].filter(
-    (file) => filesBefore.get(file) !== filesAfter.get(file),
-  );
   return {
     ...memoryOf(pid),
     wakeUpsPerSecond: grown('wakeUps') / (WINDOW_MS / 1000),
     cpuMsPerMinute: grown('cpuMs') / (WINDOW_MS / 60_000),
     childrenCpuMsPerMinute: grown('childrenCpuMs') / (WINDOW_MS / 60_000),
     storageBytes: grown('storageBytes'),
-    changedFiles: changed,
+    changedFiles: changedFiles(filesBefore, filesAfter),
   };
 }
 
@@ -209,16 +207,6 @@ async function text(url: string): Promise<string> {
   } catch {
     return '';
   }
-}
-
-/** Every file below a folder, with what changes when it is written or replaced. */
-async function filesIn(folder: string): Promise<Map<string, string>> {
-  const names = await readdir(folder, { recursive: true });
-  const entries = names.map(async (name): Promise<[string, string]> => {
-    const { ino, size, mtimeMs, ctimeMs } = await stat(join(folder, name));
-    return [name, `${ino} ${size} ${mtimeMs} ${ctimeMs}`];
-  });
-  return new Map(await Promise.all(entries));
 }
 
 async function temporaryFolder(parent: string): Promise<string> {
