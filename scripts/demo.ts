@@ -1,21 +1,35 @@
 /**
- * `make demo`: the whole chain on real parts, in a temporary folder and on free ports. A fresh key is paired by HTTP,
- * the paired tunnel is opened with it, and a real ssh command runs through the reverse tunnel. Nothing is left behind.
+ * `make demo`: the whole chain on real parts, in a temporary folder and on free ports. `tunnel-agent pair` finds the
+ * device by mDNS, pairs a fresh key and holds the paired tunnel, and a real ssh command runs through the reverse tunnel.
+ * Nothing is left behind, and nothing of it is announced to the network of this machine: the demo makes one of its own.
  */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Lifecycle } from '../src/support/lifecycle.ts';
-import { freePort, run } from '../test/support/processes.ts';
+import { endChild, freePort, run } from '../test/support/processes.ts';
 import { startRawProxy } from '../test/support/raw-proxy.ts';
 import { findProgram } from '../test/support/requires.ts';
-import { startService } from '../test/support/service.ts';
-import { hardenedConfig, holdSsh, makeKey, sshOptions, startSshd } from '../test/support/sshd.ts';
+import { PROGRAM, startService } from '../test/support/service.ts';
+import { hardenedConfig, makeKey, sshOptions, startSshd } from '../test/support/sshd.ts';
 import { until } from '../test/support/until.ts';
 
 const parts = new Lifecycle();
 const startedAtMs = performance.now();
+/** Set in the copy of this program that runs in a network of its own. */
+const NETWORK = 'ZEROFORCE_DEMO_NETWORK';
+const hasNetwork = process.env[NETWORK] !== undefined;
+/** A cable with both ends here; mDNS needs more than the loopback. */
+const MAKE_NETWORK = `
+  ip link set lo up
+  ip link add demo0 type veth peer name demo1
+  ip addr add 10.99.0.1/24 dev demo0
+  ip link set demo0 up
+  ip link set demo1 up
+  exec "$@"`;
 
 async function demo(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'zeroforce-demo-'));
@@ -23,7 +37,11 @@ async function demo(): Promise<void> {
   const authorizedKeys = join(folder, 'ssh', 'authorized_keys');
   const httpPort = await freePort();
 
-  const tunnelSshd = await startSshd(join(folder, 'tunnel-sshd'), await hardenedConfig(authorizedKeys, httpPort));
+  const config = await hardenedConfig(authorizedKeys, httpPort);
+  const tunnelSshd = await startSshd(
+    join(folder, 'tunnel-sshd'),
+    `${config}\n${hasNetwork ? 'ListenAddress 10.99.0.1' : ''}`,
+  );
   parts.own('the tunnel sshd', () => tunnelSshd.stop());
   tick(`tunnel sshd, hardened as on port 8007, listens on ${tunnelSshd.port}`);
 
@@ -43,6 +61,7 @@ async function demo(): Promise<void> {
   const service = await startService(folder, {
     ZEROFORCE_AUTHORIZED_KEYS_FILE: authorizedKeys,
     ZEROFORCE_HTTP_PORT: String(httpPort),
+    ...(hasNetwork ? { ZEROFORCE_HTTP_HOST: '0.0.0.0', ZEROFORCE_MDNS: '1' } : {}),
     ZEROFORCE_TUNNEL_PORT: String(tunnelSshd.port),
     ZEROFORCE_MONITOR_INTERVAL: '0.5',
     ZEROFORCE_SERVICES: `ssh=${sshd.port}`,
@@ -58,36 +77,36 @@ async function demo(): Promise<void> {
   await until('pairing to open', async () => (await get(`${url}/readytopair`)) === 'true');
   tick('GET /zeroforce/readytopair → true');
 
-  const homeAssistant = await makeKey(join(folder, 'home_assistant'), 'home-assistant');
-  const paired = await fetch(`${url}/setkey`, {
-    method: 'POST',
-    body: new URLSearchParams({ key: homeAssistant.publicKey }),
-  });
-  const answer = await paired.text();
-  if (paired.status !== 200) throw new Error(`setkey answered ${paired.status}: ${answer}`);
-  tick(`POST /zeroforce/setkey → ${answer}`);
-
-  const knownHosts = join(folder, 'known_hosts');
-  const publicPort = await openPublicPort();
-  await writeFile(
-    knownHosts,
-    [tunnelSshd.knownHosts, sshd.knownHosts.replace(`:${sshd.port} `, `:${publicPort} `)].join('\n'),
-  );
   const localPort = await freePort();
-  const pairedTunnel = await holdSsh([
-    ...sshOptions(homeAssistant.path, knownHosts),
-    ...['-L', `127.0.0.1:${localPort}:127.0.0.1:${httpPort}`, '-p', String(tunnelSshd.port)],
-    `${tunnelSshd.user}@127.0.0.1`,
+  const target = hasNetwork ? [] : [`127.0.0.1:${tunnelSshd.port}`, '--http-port', String(httpPort)];
+  const forward = `${localPort}:localhost:${httpPort}`;
+  if (hasNetwork) tick('tunnel-agent pair, which knows nothing of the device, says:');
+  else tick('no root or no network namespaces here, so no mDNS; tunnel-agent pair, which is told the address, says:');
+  const client = startPair([
+    '--user',
+    tunnelSshd.user,
+    '--identity',
+    join(folder, 'ha'),
+    '--forward',
+    forward,
+    ...target,
   ]);
-  parts.own('the paired tunnel', () => pairedTunnel.stop());
+  parts.own('tunnel-agent pair', () => endChild(client.child));
+  await until('the paired tunnel', () => {
+    if (client.child.exitCode !== null) throw new Error(`tunnel-agent pair ended with ${client.child.exitCode}`);
+    return client.output().includes('forward: ');
+  });
   const version = (JSON.parse(await get(`http://127.0.0.1:${localPort}/zeroforce/info`)) as { version: string })
     .version;
-  tick(`paired tunnel stands with the new key; through it the device says: version ${version}`);
+  tick(`through the paired tunnel the device says: version ${version}`);
 
   await until('netstat to see it', () => existsSync(join(folder, 'run', 'tunnel_active')));
   await until('pairing to close', async () => (await get(`${url}/readytopair`)) === 'false');
   tick('netstat saw it: tunnel_active is there, GET /zeroforce/readytopair → false');
 
+  const knownHosts = join(folder, 'known_hosts');
+  const publicPort = await openPublicPort();
+  await writeFile(knownHosts, sshd.knownHosts.replace(`:${sshd.port} `, `:${publicPort} `));
   const command = 'echo "$(hostname): up, kernel $(uname -r), reached from $SSH_CONNECTION"';
   const reached = await run('ssh', [
     ...sshOptions(technician.path, knownHosts),
@@ -103,6 +122,19 @@ async function demo(): Promise<void> {
   }
 }
 
+/** Its words are printed as they come, indented. */
+function startPair(args: string[]): { child: ChildProcess; output(): string } {
+  const child = spawn(PROGRAM, ['pair', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+      process.stdout.write(text.replace(/^(?=.)/gm, '      '));
+    });
+  }
+  return { child, output: () => output };
+}
+
 async function get(url: string): Promise<string> {
   const response = await fetch(url).catch(() => null);
   return response?.ok ? await response.text() : '';
@@ -113,11 +145,8 @@ function tick(sentence: string): void {
   process.stdout.write(`✓ ${seconds} s  ${sentence}\n`);
 }
 
-let failed = false;
-if (findProgram('sshd') === null || findProgram('ssh') === null || findProgram('netstat') === null) {
-  process.stderr.write('make demo needs sshd, ssh and netstat: install openssh-server, openssh-client and net-tools\n');
-  process.exitCode = 1;
-} else {
+async function main(): Promise<number> {
+  let failed = false;
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => void parts.stop(10_000).then(() => process.exit(1)));
   }
@@ -130,5 +159,33 @@ if (findProgram('sshd') === null || findProgram('ssh') === null || findProgram('
   const leftBehind = await parts.stop(10_000);
   for (const { name, problem } of leftBehind) process.stderr.write(`✗ ${name}: ${String(problem)}\n`);
   if (!failed && leftBehind.length === 0) tick('everything stopped, nothing left behind');
-  process.exitCode = failed || leftBehind.length > 0 ? 1 : 0;
+  return failed || leftBehind.length > 0 ? 1 : 0;
+}
+
+/** The whole demo once more, in a network of its own; gives its exit code. */
+async function inOwnNetwork(): Promise<number> {
+  const again = [process.execPath, ...process.argv.slice(1)];
+  const child = spawn('unshare', ['-n', 'sh', '-ec', MAKE_NETWORK, 'sh', ...again], {
+    stdio: 'inherit',
+    env: { ...process.env, [NETWORK]: '1' },
+  });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal));
+  const [code] = (await once(child, 'exit')) as [number | null];
+  return code ?? 1;
+}
+
+function canHaveNetwork(): boolean {
+  try {
+    execFileSync('unshare', ['-n', 'sh', '-ec', MAKE_NETWORK, 'sh', 'true'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+if (findProgram('sshd') === null || findProgram('ssh') === null || findProgram('netstat') === null) {
+  process.stderr.write('make demo needs sshd, ssh and netstat: install openssh-server, openssh-client and net-tools\n');
+  process.exitCode = 1;
+} else {
+  process.exitCode = await (!hasNetwork && canHaveNetwork() ? inOwnNetwork() : main());
 }

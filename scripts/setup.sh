@@ -25,11 +25,14 @@ need busybox busybox
 need strace strace
 need ip iproute2
 need openssl openssl
+need curl curl
 need nft nftables
 need avahi-daemon avahi-daemon
 need avahi-browse avahi-utils
 need dbus-daemon dbus
 need chromium chromium
+need zsh zsh
+need fish fish
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

@@ -33,6 +33,8 @@ const PURE = [
   /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,
   /^meeting\/(?:answers|authorized-keys|schedule|ssh-key|words)\.ts$/,
   /^openssh\/(config|log-lines|progress)\.ts$/,
+  /^page\/(headline|html|news|view|words)\.ts$/,
+  /^pair-client\/(answers|events|flow|select)\.ts$/,
 ];
 const PURE_BUILTINS = new Set(['node:buffer', 'node:util']);
 const IMPURE_WORDS = /\b(Date\.now|new Date|setTimeout|setInterval|setImmediate|Math\.random|performance\.|process\.)/;

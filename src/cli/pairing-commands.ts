@@ -146,6 +146,6 @@ async function readPin(): Promise<string> {
     bytes += chunk.length;
     if (bytes > PIN_INPUT_MAX_BYTES || chunk.includes('\n')) break;
   }
-  const [first = ''] = Buffer.concat(chunks).toString('utf8').split('\n');
+  const [first = ''] = Buffer.concat(chunks).subarray(0, PIN_INPUT_MAX_BYTES).toString('utf8').split('\n');
   return first.trim();
 }

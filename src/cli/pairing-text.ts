@@ -1,6 +1,7 @@
 import type { AuditRecord } from '../device/pairing-parts.ts';
 import type { DeviceStatus } from '../device.ts';
-import { duration, keyLine, pairingLine } from './status-text.ts';
+import { duration } from '../support/duration.ts';
+import { keyLine, pairingLine } from './status-text.ts';
 import type { Style } from './style.ts';
 
 type PairingStatus = DeviceStatus['pairing'];

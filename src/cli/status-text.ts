@@ -1,4 +1,5 @@
 import type { DeviceStatus } from '../device.ts';
+import { duration } from '../support/duration.ts';
 import { PLAIN, type Style } from './style.ts';
 
 /** A status as a person reads it: a line a part, and under a failure what to do. */
@@ -111,23 +112,5 @@ const forwarded = ({ name, localPort, remotePort }: { name: string; localPort: n
   `${name}: port ${remotePort} of the gateway leads to port ${localPort} of this device`;
 
 const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host);
-
-/** The two largest units: `3 d 4 h`, `5 min 12 s`, `0 s`. */
-export function duration(seconds: number): string {
-  const units: [number, string][] = [
-    [86_400, 'd'],
-    [3_600, 'h'],
-    [60, 'min'],
-    [1, 's'],
-  ];
-  let rest = Math.round(seconds);
-  const parts: string[] = [];
-  for (const [size, name] of units) {
-    const count = Math.floor(rest / size);
-    rest -= count * size;
-    if (count > 0) parts.push(`${count} ${name}`);
-  }
-  return parts.slice(0, 2).join(' ') || '0 s';
-}
 
 const counted = (count: number, thing: string) => `${count} ${thing}${count === 1 ? '' : 's'}`;

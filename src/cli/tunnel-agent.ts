@@ -3,10 +3,11 @@ import { Argument, Command, CommanderError } from 'commander';
 import pkg from '../../package.json' with { type: 'json' };
 import { ConfigError } from '../config/faults.ts';
 import { Failure } from '../support/failures.ts';
-import { type CommonOptions, EXIT } from './common.ts';
+import { type CommonOptions, EXIT, exitCodeOf } from './common.ts';
 import { completion, SHELLS, type Shell } from './completion.ts';
 import { configCheck, configInit, configShow } from './config-commands.ts';
 import { addCommand, withConfig } from './define.ts';
+import { definePair } from './define-pair.ts';
 import { definePairing } from './define-pairing.ts';
 import { status } from './status-command.ts';
 import { styleFor } from './style.ts';
@@ -32,6 +33,7 @@ Examples:
   tunnel-agent run                 run the service in the foreground
   tunnel-agent status              ask the running service how it is
   tunnel-agent pairing open        let anybody pair for two minutes
+  tunnel-agent pair                on the other side: find a device, pair, hold the tunnel
 
 Settings: a file, overridden by the environment; tunnel-agent config show lists them all.`,
   )
@@ -93,6 +95,8 @@ Examples:
   )
   .action((shell: Shell) => void process.stdout.write(completion(program, shell)));
 
+definePair(program, { style, finish });
+
 /** For the reader of the log to take what was written last. */
 const LAST_LINES_MS = 1_000;
 
@@ -120,7 +124,7 @@ function report(error: unknown): number {
   }
   if (error instanceof Failure) {
     process.stderr.write(`tunnel-agent: ${error.message}\n  ${error.code}: ${error.remedy}\n`);
-    return EXIT.failed;
+    return exitCodeOf(error);
   }
   process.stderr.write(`tunnel-agent: ${error instanceof Error ? error.message : String(error)}\n`);
   return EXIT.failed;

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { normalHostKey } from '../support/host-key.ts';
 
 /** A part of a JSON Schema document. */
 export type JsonSchema = { readonly [keyword: string]: unknown };
@@ -115,11 +116,19 @@ export const url = text(
   URL.canParse, // a port above 65535, brackets that do not close
 );
 
-/** One public key as a .pub file, or a line of known_hosts without its names, has it. */
-export const hostKey = text(
+const hostKeyText = text(
   /^(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) [A-Za-z0-9+/]{40,}={0,2}(?: [\x20-\x7e]*)?$/,
   'type and base64 of a host key: ssh-ed25519, ssh-rsa or ecdsa-sha2-nistp256, -384 or -521',
 );
+
+/** One public key as a .pub file, or a line of known_hosts without its names, has it; the whole of it. */
+export const hostKey: Kind<string> = {
+  ...hostKeyText,
+  schema: v.pipe(
+    hostKeyText.schema,
+    v.check((key) => normalHostKey(key) !== null),
+  ),
+};
 
 /** The device key goes into the handshake line and, later, into URLs. */
 export const identifier = text(/^[\x21-\x7e]{1,128}$/, '1 to 128 printable ASCII characters without spaces');

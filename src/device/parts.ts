@@ -52,8 +52,10 @@ export function createPage(
 ): StatusPage {
   return new StatusPage({
     status: async () => {
-      const { meeting, mdns } = config();
-      return { ...(await status()), deviceKey: meeting?.deviceKey ?? null, model: mdns.model };
+      const { meeting, meetingApi, mdns } = config();
+      const deviceKey = (meeting ?? meetingApi)?.deviceKey ?? null;
+      const model = readModel(mdns.model);
+      return { ...(await status()), deviceKey, model: model === 'unknown' ? null : model };
     },
     isOwnHost: (host) => isTrustedOrigin(`http://${host}`, [...ownAddresses(), ...config().pairing.allowedHosts]),
     tunnelSource: TUNNEL_SOURCE,

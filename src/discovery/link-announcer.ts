@@ -47,6 +47,8 @@ export class LinkAnnouncer {
   #identity: Identity | null = null;
   #records: DnsRecord[] = [];
   #state: 'claiming' | 'probing' | 'announced' | 'failed' = 'claiming';
+  /** In a row, since the name was last announced. */
+  #failedSends = 0;
   readonly #failures: { open: Failure | null; send: Failure | null } = { open: null, send: null };
   #sockets: MdnsSocket[] = [];
   /** Aborted when another claim follows, or the end. */
@@ -68,10 +70,9 @@ export class LinkAnnouncer {
   }
 
   status(): { state: 'claiming' | 'announced' | 'failed'; failure: Failure | null } {
-    return {
-      state: this.#state === 'probing' ? 'claiming' : this.#state,
-      failure: this.#failures.open ?? this.#failures.send,
-    };
+    const failure = this.#failures.open ?? this.#failures.send;
+    if (this.#state === 'announced') return { state: 'announced', failure };
+    return { state: this.#state === 'failed' && failure !== null ? 'failed' : 'claiming', failure };
   }
 
   /**
@@ -141,6 +142,7 @@ export class LinkAnnouncer {
       if (signal.aborted) return;
       this.#state = 'announced';
       this.#failures.send = null;
+      this.#failedSends = 0;
       this.#pauseMs = FIRST_PAUSE_MS;
       await this.#tell();
       await pause(clock, FIRST_PAUSE_MS, signal);
@@ -195,7 +197,11 @@ export class LinkAnnouncer {
   }
 
   async #fail(error: unknown): Promise<void> {
-    if (error !== this.#failures.open) this.#report('send', asFailure(error, 'mdns.send'));
+    if (error !== this.#failures.open) {
+      this.#failedSends += 1;
+      // Once is no news: an IPv6 address that is new cannot be used for a second or two (RFC 4862 5.4).
+      if (this.#failedSends > 1) this.#report('send', asFailure(error, 'mdns.send'));
+    }
     this.#state = 'failed';
     await this.#close();
   }

@@ -52,5 +52,8 @@ export function linksOf(
         .sort((a, b) => (a.address < b.address ? -1 : 1));
     links.push({ name, index: indexOf(name), ipv4: networks('IPv4'), ipv6: networks('IPv6') });
   }
-  return links.sort((a, b) => (a.name < b.name ? -1 : 1)).slice(0, MAX_LINKS);
+  // Those with IPv4 first: what is cut off is one of a hundred cables to containers.
+  return links.sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1)).slice(0, MAX_LINKS);
 }
+
+const rank = ({ ipv4 }: Link) => (ipv4.length > 0 ? 0 : 1);

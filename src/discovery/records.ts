@@ -20,7 +20,8 @@ export interface FoundDevice {
 const MAX_DEVICES = 64;
 const MAX_INSTANCES = MAX_DEVICES * SERVICE_TYPES.length;
 const MAX_ADDRESSES = 16;
-const MAX_NAME_LENGTH = 63;
+/** A name is one label of DNS (RFC 6763 4.1.1). */
+const MAX_NAME_BYTES = 63;
 const MAX_MODEL_LENGTH = 60;
 const MAX_TXT_STRINGS = 32;
 const DEFAULT_PATH = '/zeroforce';
@@ -114,7 +115,7 @@ export class Findings {
     const suffix = `.${type}.local`;
     if (!foldCase(fullName).endsWith(suffix)) return null;
     const name = fullName.slice(0, -suffix.length);
-    if (name.length > MAX_NAME_LENGTH || !isPrintable(name)) return null;
+    if (Buffer.byteLength(name) > MAX_NAME_BYTES || !isPrintable(name)) return null;
     const key = foldCase(fullName);
     if (ttl === 0) {
       this.#instances.delete(key);

@@ -3,7 +3,7 @@ import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
 import type { TcpSocketConnectOpts } from 'node:net';
 import { fileErrorReason } from '../support/atomic-file.ts';
 import type { Clock } from '../support/clock.ts';
-import { Failure } from '../support/failures.ts';
+import { asFailure, Failure } from '../support/failures.ts';
 import { readSmallFile } from '../support/small-file.ts';
 import { type Step, transportFailure } from './transport-failure.ts';
 import { excerpt } from './words.ts';
@@ -158,7 +158,11 @@ function exchange(begin: () => ClientRequest, call: Call, progress: Progress, si
       });
       socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => {
         progress.step = 'waiting for the answer';
-        send(request, call.body?.(socket.localAddress ?? null));
+        try {
+          send(request, call.body?.(socket.localAddress ?? null));
+        } catch (error) {
+          fail(asFailure(error));
+        }
       });
     });
     request.once('response', (response) => {
@@ -180,15 +184,19 @@ function send(request: ClientRequest, body: object | undefined): void {
 }
 
 async function readAnswer(response: IncomingMessage): Promise<Answer> {
+  const status = response.statusCode ?? 0;
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {
     size += chunk.length;
     if (size > MAX_ANSWER_BYTES) {
-      throw new Failure('meeting.api-answer', `the answer has more than ${MAX_ANSWER_BYTES / 1024} KiB`);
+      if (status < 300) {
+        throw new Failure('meeting.api-answer', `the answer has more than ${MAX_ANSWER_BYTES / 1024} KiB`);
+      }
+      break; // a refusal is one, however long the page about it is
     }
     chunks.push(chunk);
   }
   const text = Buffer.concat(chunks).toString('utf8');
-  return { status: response.statusCode ?? 0, text, location: response.headers.location ?? null };
+  return { status, text, location: response.headers.location ?? null };
 }

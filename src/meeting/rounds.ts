@@ -32,6 +32,7 @@ interface Course {
   /** With the same outcome, in a row. */
   count: number;
   failure: Failure | null;
+  readonly repeats: Repeats;
 }
 
 /** The same trouble is told again after this time; in between at debug level. */
@@ -50,7 +51,6 @@ const AWAY: ReadonlySet<FailureCode> = new Set(['meeting.api-unreachable', 'meet
 /** Runs jobs one after the other, with one timer for all, and tells what fails: once for each change, then seldom. */
 export class Rounds {
   readonly #options: RoundsOptions;
-  readonly #repeats: Repeats;
   readonly #courses: Map<Job, Course>;
   readonly #stopping = new AbortController();
   #loop: Promise<void> | null = null;
@@ -59,8 +59,10 @@ export class Rounds {
   constructor(options: RoundsOptions) {
     const { pulse, others, clock } = options;
     this.#options = options;
-    this.#repeats = new Repeats(clock, REMIND_MS);
-    const fresh = (): Course => ({ nextAtMs: clock.nowMs(), outcome: null, count: 0, failure: null });
+    const fresh = (): Course => {
+      const repeats = new Repeats(clock, REMIND_MS);
+      return { nextAtMs: clock.nowMs(), outcome: null, count: 0, failure: null, repeats };
+    };
     this.#courses = new Map([pulse, ...others].map((job) => [job, fresh()]));
   }
 
@@ -119,6 +121,7 @@ export class Rounds {
     try {
       await job.run(stop);
       Object.assign(course, { outcome: 'done', count: 1, failure: null, nextAtMs: startedMs + job.usualMs });
+      course.repeats.forget();
       if (before !== null) log.info({ was: before.code }, `Meeting, ${job.name}: works again`);
       return null;
     } catch (error) {
@@ -128,17 +131,17 @@ export class Rounds {
       const count = course.outcome === outcome ? course.count + 1 : 1;
       const delayMs = nextDelayMs(outcome, count, job.usualMs, random);
       Object.assign(course, { outcome, count, failure, nextAtMs: clock.nowMs() + delayMs });
-      this.#tell(job, failure, delayMs);
+      this.#tell(job, course.repeats, failure, delayMs);
       return failure;
     }
   }
 
-  #tell(job: Job, failure: Failure, delayMs: number): void {
+  #tell(job: Job, repeats: Repeats, failure: Failure, delayMs: number): void {
     const { code, message, remedy } = failure;
     this.#last = { failure, atMs: this.#options.clock.nowMs() };
     // What the server says may be different each time, with the number of a request for example.
     const [sentence = message] = message.split(SAYS);
-    const { level, repeated } = this.#repeats.next(code, sentence);
+    const { level, repeated } = repeats.next(code, sentence);
     const facts = { code, remedy, ...(repeated > 0 && { repeated }), nextAttemptInMs: Math.round(delayMs) };
     this.#options.log[level](facts, `Meeting, ${job.name}: ${message}`);
   }

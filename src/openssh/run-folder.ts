@@ -10,11 +10,14 @@ import { HOST_KEY_ALIAS } from './config.ts';
 export interface RunFiles {
   config: string;
   knownHosts: string;
+  /** A host key trusted at first use that could not be stored in its place; it outlives the run. */
+  spareKey: string;
 }
 
 export const filesIn = (folder: string): RunFiles => ({
   config: join(folder, 'config'),
   knownHosts: join(folder, 'known_hosts'),
+  spareKey: join(folder, 'host_key'),
 });
 
 /** All that anybody on the machine can read of a run. */

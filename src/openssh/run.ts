@@ -1,9 +1,10 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import type { Cancel } from '../support/clock.ts';
 import { asFailure, Failure } from '../support/failures.ts';
+import { normalHostKey } from '../support/host-key.ts';
 import { type ProgramRun, startProgram } from '../support/program.ts';
 import { HOST_KEY_ALIAS, renderConfig } from './config.ts';
-import { hostKeyFingerprint, normalHostKey, readHostKey, storeHostKey } from './host-key.ts';
+import { hostKeyFingerprint, readHostKey, storeHostKey } from './host-key.ts';
 import { parseLine } from './log-lines.ts';
 import { type Context, failureAfterUp, failureBeforeUp, overdue, type Progress, START, step } from './progress.ts';
 import {
@@ -28,17 +29,22 @@ const STOP_GRACE_MS = 1_500;
  */
 export async function runSsh(options: SshOptions, events: SshEvents, stop: AbortSignal): Promise<SshEnd> {
   const { folder, hostKeys, clock } = options;
-  const stored = hostKeys.kind === 'pinned' ? pinned(hostKeys.key) : await readHostKey(hostKeys.knownHostsFile);
   const files = await openRunFolder(folder);
   await endLeftovers(files, clock);
   try {
-    const config = renderConfig({ ...options, knownHosts: files.knownHosts, acceptNew: stored === null });
-    await writeRunFiles(files, config, stored === null ? '' : `${HOST_KEY_ALIAS} ${stored}\n`);
+    const demanded = hostKeys.kind === 'pinned' ? pinned(hostKeys.key) : await trusted(hostKeys.knownHostsFile, files);
+    const config = renderConfig({ ...options, knownHosts: files.knownHosts, acceptNew: demanded === null });
+    await writeRunFiles(files, config, demanded === null ? '' : `${HOST_KEY_ALIAS} ${demanded}\n`);
     if (stop.aborted) return { heldMs: 0, failure: null, reason: null };
-    return await new Run(options, events, files, stored).run(stop);
+    return await new Run(options, events, files, demanded).run(stop);
   } finally {
     await removeRunFiles(files).catch(() => undefined);
   }
+}
+
+/** The key of the first use: in its place, or in the spare one. */
+async function trusted(path: string, { spareKey }: RunFiles): Promise<string | null> {
+  return (await readHostKey(path)) ?? (await readHostKey(spareKey));
 }
 
 function pinned(key: string): string {
@@ -52,8 +58,8 @@ class Run {
   readonly #events: SshEvents;
   readonly #files: RunFiles;
   readonly #context: Context;
-  /** Null at first use. */
-  readonly #storedKey: string | null;
+  /** The host key; null at first use. */
+  readonly #demanded: string | null;
   #progress: Progress = START;
   #program: ProgramRun | null = null;
   #cancelDeadline: Cancel = () => undefined;
@@ -61,13 +67,13 @@ class Run {
   #failure: Failure | null = null;
   #working: Promise<void> = Promise.resolve();
 
-  constructor(options: SshOptions, events: SshEvents, files: RunFiles, storedKey: string | null) {
+  constructor(options: SshOptions, events: SshEvents, files: RunFiles, demanded: string | null) {
     const { host, port, identityFile, forwards } = options;
     this.#options = options;
     this.#events = events;
     this.#files = files;
-    this.#storedKey = storedKey;
-    const expected = storedKey === null ? null : hostKeyFingerprint(storedKey);
+    this.#demanded = demanded;
+    const expected = demanded === null ? null : hostKeyFingerprint(demanded);
     this.#context = { host, port, identityFile, forwards, expected };
   }
 
@@ -137,7 +143,7 @@ class Run {
   async #up(): Promise<void> {
     const { forwards, clock } = this.#options;
     this.#upAtMs = clock.nowMs();
-    if (this.#storedKey === null) await this.#storeKey();
+    await this.#storeKey();
     // ssh has read its files: what is not there cannot be found there, whatever becomes of this process.
     await removeRunFiles(this.#files).catch(() => undefined);
     const remotePorts = [...this.#progress.remotePorts];
@@ -150,15 +156,22 @@ class Run {
     });
   }
 
-  /** Before anybody hears of the session: what was trusted once must be demanded ever after. */
+  /**
+   * Before anybody hears of the session: what was trusted once must be demanded ever after. Where that cannot be stored
+   * the session goes on, since a device out of reach helps nobody, and the key is kept as long as the folder of the run.
+   */
   async #storeKey(): Promise<void> {
     const { hostKeys } = this.#options;
     if (hostKeys.kind !== 'first-use') return;
+    const { knownHosts, spareKey } = this.#files;
     try {
-      const line = await readFile(this.#files.knownHosts, 'utf8');
-      const key = normalHostKey(line.slice(line.indexOf(' ') + 1));
+      const shown = await readFile(knownHosts, 'utf8');
+      const key = this.#demanded ?? normalHostKey(shown.slice(HOST_KEY_ALIAS.length + 1));
       if (key === null) throw new Failure('ssh.failed', 'ssh has not written down the host key');
+      if ((await readHostKey(hostKeys.knownHostsFile)) !== null) return;
+      await storeHostKey(spareKey, key);
       await storeHostKey(hostKeys.knownHostsFile, key);
+      await rm(spareKey);
     } catch (error) {
       const { code, message } = asFailure(error);
       this.#events.note(code, message);

@@ -1,3 +1,4 @@
+import { FAILURES } from '../support/failures.ts';
 import type { PageStatus, PastFailure, Pin } from './status.ts';
 import { down, sentence, type Tone, type Words } from './words.ts';
 
@@ -38,7 +39,7 @@ export function tunnelFailure({ tunnel }: PageStatus): PastFailure | null {
 }
 
 /** To anybody, or to whoever proves the PIN. */
-const isOpen = ({ pairing }: PageStatus) => pairing.open || pairing.pinReady === true;
+const isOpen = ({ pairing }: PageStatus) => pairing.open || pairing.pinReady;
 
 /** By code, the first that begins so. The failure's own sentence follows below it. */
 const TROUBLES: readonly [string, string][] = [
@@ -47,7 +48,14 @@ const TROUBLES: readonly [string, string][] = [
   ['proxy.tls', 'No secure connection to the proxy'],
   ['proxy.not-protocol', 'Something else answers in place of the proxy'],
   ['proxy.', 'Cannot reach the proxy'],
-  ['session.', 'The connection to the proxy was lost'],
+  ['session.', 'The connection for remote maintenance was lost'],
+  ['ssh.auth-refused', 'The SSH gateway refuses this device'],
+  ['ssh.host-key', 'The SSH gateway is not the one that is expected'],
+  ['ssh.forward-refused', 'The SSH gateway refuses the ports'],
+  ...['dns', 'refused', 'unreachable', 'timeout', 'silent', 'not-ssh'].map((cause): [string, string] => [
+    `ssh.${cause}`,
+    'Cannot reach the SSH gateway',
+  ]),
   ['identity.duplicate', 'Another device uses the same device key'],
 ];
 const OTHER_TROUBLE = 'Remote maintenance does not work';
@@ -68,7 +76,7 @@ function openHeadline({ pairing }: PageStatus, inTrouble: boolean): Headline {
   const besides = inTrouble ? ['Remote maintenance does not work, see below.'] : [];
   const { open, openedLocally, pin, everPaired, key } = pairing;
   const headline = { tone: 'ready', remedy: null, besides } as const;
-  if (!open) return { ...headline, ...withPin(pin ?? null) };
+  if (!open) return { ...headline, ...withPin(pin) };
   if (openedLocally) {
     const lead = ['Start pairing in Home Assistant now. It was opened on the device itself, for one key.'];
     return { ...headline, words: ['Ready to pair', ' for another ', down(openedLocally.secondsLeft)], lead };
@@ -88,18 +96,15 @@ function openHeadline({ pairing }: PageStatus, inTrouble: boolean): Headline {
 
 /** Pairing is open to whoever proves the PIN, where there is one. */
 function withPin(pin: Pin | null): Pick<Headline, 'tone' | 'words' | 'lead' | 'remedy'> {
-  const remedy = 'On the device run: tunnel-agent pairing pin';
-  if (pin?.set === true && !pin.locked) {
-    const lead = ['Start pairing in Home Assistant now. It asks for the PIN of this device.'];
-    return { tone: 'ready', words: ['Ready to pair with the PIN'], lead, remedy: null };
+  const none = { tone: 'bad', lead: ['So nobody can pair.'] } as const;
+  if (pin === null) return { ...none, words: ['The PIN cannot be read'], remedy: FAILURES['state.unreadable'] };
+  if (!pin.set) return { ...none, words: ['No PIN is set'], remedy: FAILURES['pairing.pin-missing'] };
+  if (pin.locked) {
+    const lead = ['Too many wrong PINs were tried. Until a new one is set nobody can pair.'];
+    return { ...none, words: ['The PIN is locked'], lead, remedy: FAILURES['pairing.pin-locked'] };
   }
-  if (pin === null) {
-    return { tone: 'bad', words: ['The PIN cannot be read'], lead: ['Until it is set anew nobody can pair.'], remedy };
-  }
-  if (!pin.set) return { tone: 'bad', words: ['No PIN is set'], lead: ['Without one nobody can pair.'], remedy };
-  const lead = ['Too many wrong PINs were tried. Until a new one is set nobody can pair.'];
-  const audit = 'Find out who guesses: tunnel-agent pairing audit. Then set a new PIN: tunnel-agent pairing pin';
-  return { tone: 'bad', words: ['The PIN is locked'], lead, remedy: audit };
+  const lead = ['Start pairing in Home Assistant now. It asks for the PIN of this device.'];
+  return { tone: 'ready', words: ['Ready to pair with the PIN'], lead, remedy: null };
 }
 
 function connectedHeadline({ pairing: { key }, tunnel }: PageStatus): Headline {
@@ -117,7 +122,7 @@ function connectedHeadline({ pairing: { key }, tunnel }: PageStatus): Headline {
     return { ...headline, words: ['Paired and connected'], lead };
   }
   const lead = ['Home Assistant is connected. Remote maintenance is not ready yet.'];
-  return { ...headline, tone: 'wait', words: ['Paired, connecting to the proxy'], lead };
+  return { ...headline, tone: 'wait', words: ['Paired, connecting for remote maintenance'], lead };
 }
 
 function absentHeadline({ pairing: { policy, opensInSeconds, key } }: PageStatus): Headline {

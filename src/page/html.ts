@@ -59,7 +59,7 @@ export function documentOf(view: PageView): string {
 </main>
 <footer>
 <p>This page shows, it changes nothing.</p>
-<noscript><p>Without JavaScript it does not follow what happens. <a href="/">Load it again</a></p></noscript>
+<noscript><p>Without JavaScript it does not follow what happens.</p><a href="/">Load it again</a></noscript>
 </footer>
 <script>${SCRIPT}</script>
 </body>

@@ -12,25 +12,23 @@ export interface Pin {
   locked: boolean;
 }
 
-/** What the page reads of the device. Optional is what not every device has, or not yet. */
+/** What the page reads of the device: its status, and who it is. */
 export interface PageStatus {
   version: string;
   hostname: string;
   model: string | null;
-  /** The name of the device at the proxy; shown shortened. */
+  /** The name of the device at the Meeting proxy; shown shortened. */
   deviceKey: string | null;
   uptimeSeconds: number;
-  /** The name that mDNS announces, with `.local`. */
-  announcedAs?: string | null;
   pairing: {
     policy: 'open' | 'pin' | 'locked';
     /** Whether anybody may pair now. */
     open: boolean;
     /** Whether whoever proves the PIN may. */
-    pinReady?: boolean;
+    pinReady: boolean;
     /** null when nobody can tell. */
-    pin?: Pin | null;
-    openedLocally?: { secondsLeft: number } | null;
+    pin: Pin | null;
+    openedLocally: { secondsLeft: number } | null;
     reason: string;
     /** 0 when open, null when it will not open by itself. */
     opensInSeconds: number | null;
@@ -41,19 +39,23 @@ export interface PageStatus {
   monitor: { kind: 'active' | 'none' | 'fault' | 'starting'; sinceConnectedSeconds: number } | null;
   /** null where the service runs pairing alone. */
   tunnel: {
+    transport: 'meeting' | 'ssh';
     state: 'connecting' | 'up' | 'waiting' | 'stopped';
     inStateMs: number;
     proxy: { host: string; port: number; tls: boolean };
+    /** What the SSH gateway listens for. */
+    forwards: readonly { name: string; remotePort: number }[];
     streams: number;
     nextAttemptInMs: number | null;
     lastFailure: PastFailure | null;
   } | null;
-  /** The client of the Meeting server. */
-  meeting?: {
+  /** The client of the Meeting API; its failures stand in `faults`. */
+  meetingApi: {
     state: 'starting' | 'online' | 'failing' | 'stopped';
     lastHeartbeat: { agoMs: number } | null;
-    lastFailure: PastFailure | null;
   } | null;
+  /** null where the device does not announce itself. */
+  mdns: { name: string; interfaces: readonly { state: 'claiming' | 'announced' | 'failed' }[] } | null;
   faults: readonly { sentence: string; remedy: string }[];
   notices: readonly { sentence: string; remedy: string }[];
 }

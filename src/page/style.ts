@@ -48,6 +48,7 @@ dd{flex:1 1 auto;min-width:min(100%,9rem);max-width:100%}
 .when{color:var(--quiet);font-size:.875rem}
 [role=timer]{font-variant-numeric:tabular-nums;white-space:nowrap}
 footer{margin-top:1.5rem;color:var(--quiet);font-size:.875rem}
+noscript{display:flow-root}
 a{color:var(--ready);display:inline-block;padding:.75rem .25rem;min-height:2.75rem}
 a:focus-visible{outline:3px solid currentColor;outline-offset:2px;border-radius:.25rem}
 @media(prefers-reduced-motion:no-preference){#live::before{animation:live 2.4s ease-in-out infinite}

@@ -51,7 +51,7 @@ export function viewOf(status: PageStatus): PageView {
 }
 
 function pairingCard({ pairing, monitor }: PageStatus): Card {
-  const { policy, open, pinReady = false, pin = null, reason, opensInSeconds, tunnel } = pairing;
+  const { policy, open, openedLocally, pinReady, pin, reason, opensInSeconds, tunnel } = pairing;
   const who = {
     open: 'anybody in this network',
     pin: 'whoever knows the PIN',
@@ -64,7 +64,7 @@ function pairingCard({ pairing, monitor }: PageStatus): Card {
   };
   const rows: Row[] = [
     { name: 'Home Assistant', words: present[tunnel] },
-    { name: 'Who may pair', words: [who[policy]] },
+    { name: 'Who may pair', words: [openedLocally === null ? who[policy] : 'anybody in this network, once'] },
   ];
   if (policy === 'pin' && pin?.set) rows.push({ name: 'PIN', words: [pinState(pin)] });
   const card = { title: 'Pairing', rows, trouble: null };
@@ -95,11 +95,21 @@ function tunnelCard(status: PageStatus): Card {
     const state = ['Not set up: the device works in the home network alone'];
     return { title, tone: 'plain', state, rows: [], trouble: null };
   }
-  const { proxy, streams, lastFailure } = tunnel;
-  const rows: Row[] = [
-    { name: 'Proxy', words: [`${bracketed(proxy.host)}:${proxy.port}`], exact: true },
-    { name: 'Encryption', words: [proxy.tls ? 'TLS' : 'none'] },
-  ];
+  const { transport, proxy, forwards, streams, lastFailure } = tunnel;
+  const address = { words: [`${bracketed(proxy.host)}:${proxy.port}`], exact: true };
+  const rows: Row[] =
+    transport === 'ssh'
+      ? [{ name: 'SSH gateway', ...address }]
+      : [
+          { name: 'Proxy', ...address },
+          { name: 'Encryption', words: [proxy.tls ? 'TLS' : 'none'] },
+        ];
+  if (forwards.length > 0) {
+    rows.push({
+      name: 'Ports there',
+      words: [forwards.map(({ name, remotePort }) => `${remotePort} (${name})`).join(', ')],
+    });
+  }
   if (tunnel.state === 'up') rows.push({ name: 'In use by', words: [counted(streams, 'connection')] });
   const trouble = tellsOfTunnel(status) ? null : lastTrouble(lastFailure);
   return { title, tone: tunnelTone(status), state: tunnelState(tunnel), rows, trouble };
@@ -123,16 +133,16 @@ function tunnelState({ state, inStateMs, nextAttemptInMs }: NonNullable<PageStat
   }
 }
 
-function meetingCard({ meeting = null }: PageStatus): Card[] {
-  if (meeting === null) return [];
-  const { state, lastHeartbeat, lastFailure } = meeting;
-  const card = { title: 'Meeting server', rows: [], trouble: lastTrouble(lastFailure) };
+function meetingCard({ meetingApi }: PageStatus): Card[] {
+  if (meetingApi === null) return [];
+  const { state, lastHeartbeat } = meetingApi;
+  const card = { title: 'Meeting server', rows: [], trouble: null };
   const heard: Words = lastHeartbeat === null ? [] : [', heard from ', up(lastHeartbeat.agoMs / 1000), ' ago'];
   switch (state) {
     case 'online':
       return [{ ...card, tone: 'ok', state: ['Online', ...heard] }];
     case 'failing':
-      return [{ ...card, tone: 'bad', state: ['Not reached', ...heard] }];
+      return [{ ...card, tone: 'bad', state: ['Does not work, see above', ...heard] }];
     case 'starting':
       return [{ ...card, tone: 'wait', state: ['Connecting'] }];
     case 'stopped':
@@ -160,16 +170,21 @@ function keyCard({ pairing: { key } }: PageStatus): Card {
   return { ...card, tone: 'ok', state: ['Installed'], rows };
 }
 
-function deviceCard({ hostname, announcedAs = null, model, version, deviceKey, uptimeSeconds }: PageStatus): Card {
+function deviceCard({ hostname, mdns, model, version, deviceKey, uptimeSeconds }: PageStatus): Card {
   const rows: Row[] = [
     { name: 'Name', words: [hostname] },
-    ...(announcedAs === null ? [] : [{ name: 'Found as', words: [announcedAs], exact: true }]),
+    ...(mdns === null ? [] : [{ name: 'Announced', words: [announced(mdns)] }]),
     ...(model === null ? [] : [{ name: 'Model', words: [model] }]),
     { name: 'Version', words: [version] },
     { name: 'Running for', words: [up(uptimeSeconds)] },
     ...(deviceKey === null ? [] : [{ name: 'Device key', words: [shortened(deviceKey)], exact: true }]),
   ];
   return { title: 'Device', tone: 'plain', state: null, rows, trouble: null };
+}
+
+function announced({ name, interfaces }: NonNullable<PageStatus['mdns']>): string {
+  if (interfaces.some(({ state }) => state === 'announced')) return `as ${name}.local`;
+  return interfaces.some(({ state }) => state === 'claiming') ? 'not yet' : 'no';
 }
 
 /** Enough to tell devices apart; not the whole, which is half of what the proxy asks for. */

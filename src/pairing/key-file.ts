@@ -88,12 +88,13 @@ export class KeyFile {
 
   /**
    * Removes the file, with every key in it; when it resolves, they stay gone after a power cut. A link is removed
-   * itself, what it points to stays. May be called while a replacement is under way: whichever is last wins.
+   * itself, what it points to stays. As with `replace`, not while another write is under way.
    *
    * @throws Failure `key.unwritable` with the reason
    */
   async remove(): Promise<void> {
     try {
+      await removeLeftovers(this.path);
       await unlink(this.path).catch(unlessMissing);
       // Also where there was none: who removed it may have been killed before this step.
       await syncFolder(dirname(this.path)).catch(unlessMissing);

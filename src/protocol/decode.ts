@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
+import { cleanText } from '../support/text.ts';
 import type { Settings } from './encode.ts';
-import { cleanText } from './text.ts';
 import { CONTROL_PAYLOAD_MAX_BYTES, HEADER_BYTES, type Role, TYPE, U32_MAX } from './types.ts';
 
 /** A run of this many frames, or payload bytes, of unknown types and nothing else is no longer our protocol (README 2.7). */

@@ -1,5 +1,5 @@
+import { cleanText } from '../support/text.ts';
 import { parseJson } from './decode.ts';
-import { cleanText } from './text.ts';
 import { TYPE } from './types.ts';
 
 /** README 1.5: a reply that has no line end by then is none. */

@@ -1,5 +1,6 @@
 import type { Cancel, Clock } from '../support/clock.ts';
 import { Failure, type FailureCode } from '../support/failures.ts';
+import { cleanText } from '../support/text.ts';
 import { Backlog } from './backlog.ts';
 import { decodeCode, decodeSettings, FrameDecoder, knownTypes } from './decode.ts';
 import {
@@ -16,7 +17,6 @@ import { Keepalive } from './keepalive.ts';
 import type { MuxLimits } from './limits.ts';
 import { Sender } from './sender.ts';
 import { Stream } from './stream.ts';
-import { cleanText } from './text.ts';
 import { TokenBucket } from './token-bucket.ts';
 import { codeName, OPEN_RESULT, RESET, TYPE, U32_MAX } from './types.ts';
 

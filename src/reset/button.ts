@@ -4,6 +4,7 @@ import { fileErrorReason } from '../support/atomic-file.ts';
 import type { Cancel, Clock } from '../support/clock.ts';
 import { Failure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
+import { killGroup } from '../support/program.ts';
 import { type ButtonEvent, ButtonReader } from './input-events.ts';
 
 /** How long the button must be held. */
@@ -24,6 +25,12 @@ export interface ResetButtonOptions {
   log: Log;
   holdMs?: number;
 }
+
+/**
+ * `cat` reads the device, `$0`. The shell beside it waits for the end of its input, which comes when the service ends,
+ * killed or not: else each crash would leave a `cat` that waits for a button.
+ */
+const READER = 'cat -- "$0" </dev/null & exec >&- 2>&-; read -r _; kill "$!"';
 
 /**
  * A button that is held for 10 s. It is read by `cat`: Node would block one of its four threads for as long as nobody
@@ -60,7 +67,7 @@ export class ResetButton {
     const child = this.#child;
     if (child === null) return;
     const gone = new Promise((resolve) => child.once('close', resolve));
-    child.kill('SIGKILL'); // it holds nothing, and waits for a button
+    killGroup(child.pid);
     await gone;
   }
 
@@ -72,7 +79,8 @@ export class ResetButton {
   #read(): void {
     const { path, clock, log } = this.#options;
     const reader = new ButtonReader();
-    const child = spawn('cat', ['--', path], { stdio: ['ignore', 'pipe', 'pipe'] });
+    // A group of its own: it is ended as a whole, and Ctrl-C at a terminal is for us alone.
+    const child = spawn('sh', ['-c', READER, path], { stdio: 'pipe', detached: true });
     this.#child = child;
     let complaint = '';
     this.#cancelWait = clock.after(SETTLED_MS, () => {
@@ -82,6 +90,8 @@ export class ResetButton {
     child.stdout.on('data', (chunk: Buffer) => {
       for (const event of reader.push(chunk)) this.#take(event);
     });
+    child.stdout.on('end', () => killGroup(child.pid));
+    child.stdin.on('error', () => undefined);
     child.stderr.on('data', (chunk: Buffer) => {
       complaint = (complaint + chunk.toString('latin1')).slice(0, 200);
     });
@@ -100,9 +110,8 @@ export class ResetButton {
     if (this.#stopped) return;
     const { path, clock, log } = this.#options;
     const failure = new Failure('reset.button-unavailable', `the reset button ${path} cannot be read: ${why}`);
-    if (failure.message !== this.#failure?.message) {
-      log.error({ code: failure.code, remedy: failure.remedy }, failure.message);
-    }
+    const level = failure.message === this.#failure?.message ? 'debug' : 'error';
+    log[level]({ code: failure.code, remedy: failure.remedy }, failure.message);
     this.#failure = failure;
     this.#cancelWait = clock.after(RETRY_MS, () => void this.start());
   }

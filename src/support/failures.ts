@@ -143,6 +143,25 @@ export const FAILURES = {
     'Check MEETING_KNOWN_HOSTS_FILE and its folder: no links, writable by its owner only, free space: ls -ld DIR; ls -l FILE',
   'meeting.maintenance-file':
     'Check MEETING_MAINTENANCE_KEYS_FILES: not the file of the paired key, no links, folders writable by their owner only, free space',
+  'pair.target': 'Name the device as mDNS shows it, or give its host name or address: tunnel-agent pair 192.168.1.20',
+  'pair.forward': 'Write it as ssh -L takes it: LOCALPORT:localhost:PORT or ADDRESS:LOCALPORT:localhost:PORT',
+  'pair.running': 'Stop the other one first, or give this one a key of its own with --identity',
+  'pair.not-found':
+    'Check that the device is on and in the same network, and that UDP port 5353 passes; or give its address: tunnel-agent pair ADDRESS',
+  'pair.several': 'Name the one that is meant: tunnel-agent pair NAME',
+  'pair.no-answer': 'Check that the device is on, and that its ports for pairing and tunnel can be reached from here',
+  'pair.identity':
+    'Give --identity a private key without passphrase that belongs to this user; or another path, where one is made',
+  'pair.state-unwritable': 'Check that the folder of --identity exists, is writable and has free space',
+  'pair.host-key':
+    'When the device was installed anew, or exchanged, remove the file that the sentence names; otherwise somebody else answers in its place',
+  'pair.key-rejected': 'Give --identity a key that the device accepts: ed25519, ECDSA, or RSA of 2048 bits or more',
+  'pair.key-refused':
+    'Check that no other client pairs at the same time, that --user is right, and read the log of the tunnel sshd on the device',
+  'pair.port-taken': 'Find the program that holds the local port: netstat -tlnp; or choose another with --forward',
+  'pair.pin-needed': 'Give the PIN of the device: --pin asks for it, --pin-file or ZEROFORCE_PIN hold it',
+  'pair.pin-wrong': 'Look the PIN up on the device, and give it anew; every wrong one counts, and 20 lock the device',
+  'pair.impostor': 'Check who answers at this address: it does not know the PIN, so it is not the device',
   'internal.unexpected': 'This is a fault of the program: report it with the log lines around it',
 } as const satisfies Record<string, string>;
 

@@ -113,7 +113,8 @@ export function startProgram({ command, args, onLine, clock }: ProgramRunOptions
   });
   const kill = () => killGroup(child.pid);
   process.once('exit', kill);
-  child.stderr.setEncoding('utf8').on('data', byLine(onLine));
+  const lines = byLine(onLine);
+  child.stderr.setEncoding('utf8').on('data', lines.push);
 
   let running = true;
   let cancelKill: Cancel = () => undefined;
@@ -129,6 +130,7 @@ export function startProgram({ command, args, onLine, clock }: ProgramRunOptions
     cancelKill();
     cancelPipe();
     process.removeListener('exit', kill);
+    lines.end();
     if (result.code === 'ENOENT') return { kind: 'missing' };
     const { exitCode = null, signal = null, cause } = result;
     if (exitCode === null && signal === null) return { kind: 'failed', why: result.code ?? String(cause), cause };
@@ -144,12 +146,18 @@ export function startProgram({ command, args, onLine, clock }: ProgramRunOptions
   return { ended, stop };
 }
 
-function byLine(onLine: (line: string) => void): (text: string) => void {
+function byLine(onLine: (line: string) => void): { push: (text: string) => void; end: () => void } {
   let rest = '';
-  return (text) => {
-    const lines = (rest + text).split('\n');
-    rest = (lines.pop() ?? '').slice(0, MAX_LINE_CHARACTERS);
-    for (const line of lines) onLine(line.slice(0, MAX_LINE_CHARACTERS).replace(/\r$/, ''));
+  const give = (line: string) => onLine(line.slice(0, MAX_LINE_CHARACTERS).replace(/\r$/, ''));
+  return {
+    push(text) {
+      const lines = (rest + text).split('\n');
+      rest = (lines.pop() ?? '').slice(0, MAX_LINE_CHARACTERS);
+      for (const line of lines) give(line);
+    },
+    end() {
+      if (rest !== '') give(rest);
+    },
   };
 }
 

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import t from 'tap';
 import { EXIT } from '../../src/cli/common.ts';
-import { run } from '../support/processes.ts';
+import { type Output, run } from '../support/processes.ts';
 import { PROGRAM, tunnelAgent } from '../support/service.ts';
 
 const root = resolve(import.meta.dirname, '../../..');
@@ -10,42 +10,77 @@ const document = readFileSync(resolve(root, 'docs/cli.md'), 'utf8');
 const [commandTable = ''] = document.split('\n## ');
 const { version } = JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8')) as { version: string };
 
+const helps = new Map<string, Promise<Output>>();
+
+/** What `--help` of a command prints, asked for once. */
+function help(command: string): Promise<Output> {
+  const output = helps.get(command) ?? tunnelAgent([...command.split(' ').filter(Boolean), '--help']);
+  helps.set(command, output);
+  return output;
+}
+
 /** The commands that a help lists, without the `help` of every program. */
-async function listed(...command: string[]): Promise<string[]> {
-  const { stdout } = await tunnelAgent([...command, '--help']);
+async function listed(command = ''): Promise<string[]> {
+  const { stdout } = await help(command);
   const section = /^Commands:\n((?: .*\n)+)/m.exec(stdout)?.[1] ?? '';
   return [...section.matchAll(/^ {2}(\S+)/gm)].map((match) => match[1] ?? '').filter((name) => name !== 'help');
 }
 
+/** Every command that does something, with the words that lead to it, and the groups that they stand in. */
+async function everyCommand(): Promise<{ commands: string[]; groups: string[] }> {
+  const [commands, groups]: [string[], string[]] = [[], []];
+  for (const name of await listed()) {
+    const below = await listed(name);
+    if (below.length === 0) commands.push(name);
+    else groups.push(name);
+    commands.push(...below.map((child) => `${name} ${child}`));
+  }
+  return { commands, groups };
+}
+
 t.test('docs/cli.md has every command, with its options, and no other', async (t) => {
-  const commands = (await listed()).filter((name) => name !== 'config');
-  for (const name of await listed('config')) commands.push(`config ${name}`);
+  const { commands } = await everyCommand();
   t.ok(commands.length > 5, 'there is something to compare');
-  const helps = await Promise.all(commands.map((command) => tunnelAgent([...command.split(' '), '--help'])));
-  const actual = commands.map((command, index) => {
-    const options = [...(helps[index]?.stdout ?? '').matchAll(/^ +(?:-\w, )?--([a-z-]+)/gm)].map((match) => match[1]);
-    const own = [...new Set(options)].filter((name) => !['help', 'config', 'version'].includes(name ?? ''));
-    return [command, ...own.map((name) => `[--${name}]`)].join(' ');
-  });
+  const actual: string[] = [];
+  for (const command of commands) {
+    const { stdout } = await help(command);
+    const options = [...stdout.matchAll(/^ +(?:-\w, )?--([a-z-]+)/gm)].map((match) => match[1]);
+    const own = [...new Set(options)].filter((name) => !['help', 'config', 'version', 'no-color'].includes(name ?? ''));
+    const argument = /^ +\w+ +.*\(choices: ([^)]*)\)/m.exec(stdout.replaceAll(/\n {5,}/g, ' '))?.[1];
+    const choices = argument === undefined ? [] : [argument.replaceAll(/"|\s/g, '').replaceAll(',', '\\|')];
+    actual.push([command, ...choices, ...own.map((name) => `[--${name}]`)].join(' '));
+  }
   const documented = [...commandTable.matchAll(/^\| `([^`]+)` \|/gm)].map((match) => match[1]);
   t.strictSame(documented.sort(), [...actual, '--version'].sort());
 });
 
 t.test('the help of every command has an example that names it, and --config where it applies', async (t) => {
-  for (const command of ['', ...(await listed()), 'config check', 'config show', 'config init']) {
-    const { code, stdout, stderr } = await tunnelAgent([...command.split(' ').filter(Boolean), '--help']);
+  const { commands, groups } = await everyCommand();
+  const without = new Set(['', ...groups, 'completion', 'pair']);
+  for (const command of ['', ...groups, ...commands]) {
+    const { code, stdout, stderr } = await help(command);
     t.equal(code, 0);
     t.equal(stderr, '');
     t.match(stdout, /^Usage: tunnel-agent/);
     t.match(stdout, new RegExp(`^Examples?:\\n(?:.*\\n)*  .*tunnel-agent ${command}`, 'm'), command);
-    if (command !== '' && command !== 'config') t.match(stdout, '--config <file>', command);
+    if (!without.has(command)) t.match(stdout, '--config <file>', command);
+  }
+});
+
+t.test('--no-color is taken before and behind a command', async (t) => {
+  for (const args of [
+    ['--no-color', 'config', 'show'],
+    ['config', 'show', '--no-color'],
+  ]) {
+    const { code, stderr } = await tunnelAgent(args);
+    t.equal(code, 0, stderr);
   }
 });
 
 t.test('the exit codes stand in docs/cli.md and in the help', async (t) => {
   const documented = [...document.matchAll(/^\| (\d+) \|/gm)].map((match) => Number(match[1]));
   t.strictSame(documented, Object.values(EXIT));
-  const { stdout } = await tunnelAgent(['--help']);
+  const { stdout } = await help('');
   for (const code of documented) t.match(stdout, new RegExp(`^ {2}${code} `, 'm'));
 });
 
@@ -57,6 +92,11 @@ t.test('--version prints the version of the package, and nothing else', async (t
 
 for (const [what, args, complaint] of [
   ['no command', [], /^Usage: tunnel-agent/],
+  ['no command of pairing', ['pairing'], /^Usage: tunnel-agent pairing/],
+  ['no shell to complete for', ['completion'], /missing required argument 'shell'/],
+  ['a reset where nobody can be asked', ['pairing', 'reset'], /option '--yes' is needed/],
+  ['a PIN that is set and removed', ['pairing', 'pin', '--stdin', '--remove'], /cannot be used with/],
+  ['a PIN as an argument', ['pairing', 'pin', '12345678'], /too many arguments/],
   ['no command of config', ['config'], /^Usage: tunnel-agent config/],
   ['an unknown command', ['stop'], /unknown command 'stop'/],
   ['an unknown command of config', ['config', 'edit'], /unknown command 'edit'/],

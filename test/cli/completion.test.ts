@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { temporaryFolder } from '../device/support.ts';
-import { run } from '../support/processes.ts';
+import { type Output, run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
 import { tunnelAgent } from '../support/service.ts';
 
@@ -30,9 +30,13 @@ const all = everyCommand();
 /** Completes each line in a real shell: `tunnel-agent ` and the line, the cursor at its end. */
 type Complete = (t: Test, lines: string[]) => Promise<Map<string, string[]>>;
 
+const scripts = new Map<string, Promise<Output>>();
+
 async function scriptFor(t: Test, shell: string): Promise<{ folder: string; script: string }> {
   const folder = temporaryFolder(t);
-  const { code, stdout, stderr } = await tunnelAgent(['completion', shell]);
+  const made = scripts.get(shell) ?? tunnelAgent(['completion', shell]);
+  scripts.set(shell, made);
+  const { code, stdout, stderr } = await made;
   t.equal(code, 0, stderr);
   const script = join(folder, 'script');
   writeFileSync(script, stdout);

@@ -97,6 +97,21 @@ for (const [what, part, line] of [
     '  pairing  open: the device has never been paired',
   ],
   [
+    'pairing that was opened at the device',
+    pairing({ open: true, reason: 'it was opened', opensInSeconds: 0, openedLocally: { secondsLeft: 61 } }),
+    '  pairing  open: it was opened, for 1 min 1 s more',
+  ],
+  [
+    'pairing with the PIN',
+    pairing({ policy: 'pin', pinReady: true, reason: 'the device has never been paired', opensInSeconds: 0 }),
+    '  pairing  open with the PIN: the device has never been paired',
+  ],
+  [
+    'pairing with a PIN that is missing or locked',
+    pairing({ policy: 'pin', reason: 'the device has never been paired', opensInSeconds: 0 }),
+    '  pairing  closed: the device has never been paired',
+  ],
+  [
     'pairing that counts down',
     pairing({ reason: 'there is no tunnel', opensInSeconds: 599 }),
     '  pairing  closed: there is no tunnel; opens in 9 min 59 s',

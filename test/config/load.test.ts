@@ -498,6 +498,96 @@ t.test('identity', async (t) => {
   });
 });
 
+t.test('the identity for an SSH gateway', async (t) => {
+  const HOST_KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO9N5NQ8pXkUQ9JcEtmNTBvX6QH3vXo9cXhbQb3XoKfM';
+  const SSH = {
+    ZEROFORCE_TRANSPORT: 'ssh',
+    ZEROFORCE_SSH_HOST: 'gateway.example',
+    ZEROFORCE_SSH_TOKEN: TOKEN,
+    ZEROFORCE_SSH_HOST_KEY: HOST_KEY,
+  };
+  const without = (...names: string[]) =>
+    Object.fromEntries(Object.entries(SSH).filter(([name]) => !names.includes(name)));
+
+  t.test('is complete with token, host and host key', async (t) => {
+    const { config, notices } = await (await device(t)).load(SSH);
+    t.match(config.ssh, {
+      host: 'gateway.example',
+      port: 2222,
+      hostKey: HOST_KEY,
+      trustFirst: false,
+      forwards: { ssh: 22, http: 80 },
+      program: 'ssh',
+    });
+    t.equal(config.ssh?.token.reveal(), TOKEN);
+    t.equal(config.meeting, null);
+    t.strictSame(notices, []);
+  });
+
+  t.test('that is half is a fault for each part that is missing', async (t) => {
+    const d = await device(t);
+    for (const missing of [
+      ['ZEROFORCE_SSH_HOST'],
+      ['ZEROFORCE_SSH_HOST_KEY'],
+      ['ZEROFORCE_SSH_HOST', 'ZEROFORCE_SSH_HOST_KEY'],
+    ]) {
+      const error = await d.refused(without(...missing));
+      t.strictSame(keysOf(error), missing);
+      t.match(error.faults[0], { value: 'not set', allowed: /ZEROFORCE_SSH_TOKEN needs it$/ });
+      t.notMatch(error.report(), TOKEN);
+    }
+  });
+
+  t.test('needs no host key where the first may be trusted', async (t) => {
+    const env = { ...without('ZEROFORCE_SSH_HOST_KEY'), ZEROFORCE_SSH_TRUST_FIRST: '1' };
+    t.match((await (await device(t)).load(env)).config.ssh, { hostKey: null, trustFirst: true });
+  });
+
+  t.test('may be absent: then pairing runs alone, and says so', async (t) => {
+    const d = await device(t);
+    for (const env of [
+      { ZEROFORCE_TRANSPORT: 'ssh' },
+      without('ZEROFORCE_SSH_TOKEN'),
+      { ...IDENTITY, ...SSH, ZEROFORCE_SSH_TOKEN: '' },
+    ]) {
+      const loaded = await d.load(env);
+      t.equal(loaded.config.ssh, null);
+      t.equal(loaded.config.meeting, null, 'there is one transport, and it was chosen');
+      t.match(loaded.notices, [{ code: 'identity.missing', sentence: /SSH gateway/ }]);
+    }
+    t.equal((await d.load({ ...IDENTITY, ...SSH, ZEROFORCE_TRANSPORT: 'meeting' })).config.ssh, null);
+  });
+
+  t.test('may have its token in a file', async (t) => {
+    const d = await device(t);
+    const rest = without('ZEROFORCE_SSH_TOKEN');
+    const env = (path: string) => ({ ...rest, ZEROFORCE_SSH_TOKEN_FILE: path });
+    t.equal((await d.load(env(await d.write('token', `${TOKEN}\n`)))).config.ssh?.token.reveal(), TOKEN);
+    for (const [path, allowed] of [
+      ['/nowhere/token', /a file that exists/],
+      [await d.write('blank', `${TOKEN} ${TOKEN}`), /holds a token/],
+      [await d.write('option', '-oProxyCommand=x'), /holds a token/],
+    ] as const) {
+      const error = await d.refused(env(path));
+      t.match(error.faults, [{ key: 'ZEROFORCE_SSH_TOKEN_FILE', allowed }]);
+      t.notMatch(error.report(), TOKEN);
+    }
+    const both = { ...SSH, ZEROFORCE_SSH_TOKEN_FILE: await d.write('token', TOKEN) };
+    t.strictSame(keysOf(await d.refused(both)), ['ZEROFORCE_SSH_TOKEN']);
+    await t.resolves(d.load({ ...IDENTITY, ZEROFORCE_SSH_TOKEN_FILE: '/nowhere/token' }), 'unless it is not used');
+  });
+
+  t.test('never forwards the port of the pairing routes', async (t) => {
+    const d = await device(t);
+    const error = await d.refused({ ...SSH, ZEROFORCE_SSH_FORWARDS: 'ssh=22,web=5000' });
+    t.match(error.faults, [{ key: 'ZEROFORCE_SSH_FORWARDS', allowed: /pairing is never reached through the gateway/ }]);
+    t.strictSame(keysOf(await d.refused({ ...SSH, ZEROFORCE_HTTP_PORT: '80' })), ['ZEROFORCE_HTTP_PORT']);
+    const moved = { ...SSH, ZEROFORCE_SSH_FORWARDS: 'web=5000', ZEROFORCE_HTTP_PORT: '5001' };
+    t.strictSame((await d.load(moved)).config.ssh?.forwards, { web: 5000 });
+    await t.resolves(d.load({ ...IDENTITY, ZEROFORCE_SSH_FORWARDS: 'web=5000' }), 'nor matters with another transport');
+  });
+});
+
 t.test('the file of the token', async (t) => {
   const env = (path: string) => ({ ...IDENTITY, MEETING_TOKEN: '', MEETING_TOKEN_FILE: path });
 

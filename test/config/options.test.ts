@@ -297,7 +297,15 @@ const CASES: Record<OptionKey, Case> = {
   'ssh.tokenFile': path,
   'ssh.hostKey': {
     text: [HOST_KEY, `${HOST_KEY} root@gateway`].map((line): [string, unknown] => [line, line]),
-    badText: ['ssh-ed25519', 'AAAAC3NzaC1lZDI1NTE5', `gateway ${HOST_KEY}`, `${HOST_KEY}\n${HOST_KEY}`, 'SHA256:abc'],
+    badText: [
+      'ssh-ed25519',
+      'AAAAC3NzaC1lZDI1NTE5',
+      `gateway ${HOST_KEY}`,
+      `${HOST_KEY}\n${HOST_KEY}`,
+      'SHA256:abc',
+      HOST_KEY.slice(0, -4),
+      HOST_KEY.replace('ssh-ed25519', 'ssh-rsa'),
+    ],
     badFile: [1, ...never],
   },
   'ssh.trustFirst': flag,

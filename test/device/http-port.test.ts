@@ -75,6 +75,22 @@ t.test(
   },
 );
 
+t.test('who has port 5000 instead of pairing is said', requires('root', 'namespaces', 'ip'), async (t) => {
+  const listen = `${process.execPath} -e 'require("net").createServer().listen(5000)'`;
+  const taken = `ip link set lo up; ${listen} & while ! grep -q :1388 /proc/net/tcp6; do sleep 0.1; done`;
+  const service = await inNamespace(t, { ZEROFORCE_HTTP_PORT: '5001' }, taken);
+  const { http, notices } = await statusOf(service);
+  t.equal(http?.port, 5001);
+  t.match(
+    notices.filter(({ code }) => code === 'http.elsewhere'),
+    [{ sentence: 'pairing is on port 5001, and another program of this machine has port 5000' }],
+  );
+  t.match(service.log(), /"code":"http\.elsewhere"/);
+
+  const free = await inNamespace(t, { ZEROFORCE_HTTP_PORT: '5001' }, 'ip link set lo up');
+  t.notOk((await statusOf(free)).notices.some(({ code }) => code === 'http.elsewhere'));
+});
+
 const httpPort = ({ settings }: Service) => Number(settings.ZEROFORCE_HTTP_PORT);
 
 /** A service in a network of its own, made by `setup`; with HTTP on its default address. */

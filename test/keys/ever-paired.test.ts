@@ -32,12 +32,15 @@ t.test('it is written once only, however often it is asked for: a card wears wit
   t.equal(statSync(stateDir).mtimeMs, folder, 'not even a temporary file');
 });
 
-t.test('removed by a reset, it can be written again', async (t) => {
+t.test('forgotten by a reset, it can be written again', async (t) => {
   const stateDir = t.testdir();
   const everPaired = new EverPaired({ stateDir });
   await everPaired.remember();
-  rmSync(join(stateDir, 'ever-paired'));
+  await everPaired.forget();
   t.equal(await everPaired.read(), false);
+  t.same(readdirSync(stateDir), []);
+  await t.resolves(everPaired.forget(), 'what is not there is forgotten already');
+  await t.resolves(new EverPaired({ stateDir: join(stateDir, 'none') }).forget());
   await everPaired.remember();
   t.equal(await everPaired.read(), true);
 });
@@ -56,6 +59,8 @@ t.test('a marker that is damaged counts as paired: the safe side', async (t) => 
     damage(join(stateDir, 'ever-paired'));
     t.equal(await new EverPaired({ stateDir }).read(), true, name);
     await t.resolves(new EverPaired({ stateDir }).remember(), name);
+    await new EverPaired({ stateDir }).forget();
+    t.equal(await new EverPaired({ stateDir }).read(), false, `${name}, forgotten`);
   }
 });
 
@@ -69,6 +74,10 @@ t.test('where the state folder cannot be read or written, the reason is told', a
   await t.rejects(everPaired.remember(), {
     code: 'state.unwritable',
     message: /ever-paired could not be written: not a directory/,
+  });
+  await t.rejects(everPaired.forget(), {
+    code: 'state.unwritable',
+    message: /ever-paired could not be removed: not a directory/,
   });
   rmSync(stateDir);
   t.equal(await everPaired.read(), false);

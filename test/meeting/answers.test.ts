@@ -189,6 +189,7 @@ t.test('what a server says is printable, short and without the token, however it
     t.notMatch(words.toLowerCase(), /feed5/, said);
     t.match(words, /\[secret\]|\[secr…|\[s/, said);
   }
+  t.equal(excerpt('no two\u0000 words', 'two words'), 'no [secret]', 'also where its parts come together only here');
   t.equal(excerpt('<h1>Not\nFound</h1>\u001b[31m\u202e', 'x1'), 'Not Found [31m');
   t.equal(excerpt('{"message":"no","x":1}', 'x1'), 'no');
   t.ok(excerpt('y'.repeat(70_000), 'x1').length < 200);

@@ -76,7 +76,7 @@ t.test('every call is made as the contract has it', async (t) => {
   ]) {
     const api = await server(t, { prefix: prefix ?? '' });
     const { calls } = client(`${api.url}${suffix}`);
-    await calls.heartbeat(() => ({ ip_lan: '10.0.0.5', mac: 'b8:27:eb:00:00:01' }), STAYS);
+    await calls.heartbeat((address) => ({ ip_lan: String(address), mac: 'b8:27:eb:00:00:01' }), STAYS);
     await calls.device(STAYS);
     await calls.availability(STAYS);
     await calls.publishKey('ssh-ed25519 AAAA', STAYS);
@@ -96,7 +96,7 @@ t.test('every call is made as the contract has it', async (t) => {
     );
     t.strictSame(api.complaints, []);
     for (const { headers } of api.seen) t.equal(headers['x-token-code'], API_TOKEN);
-    t.equal(api.seen[0]?.body, '{"ip_lan":"10.0.0.5","mac":"b8:27:eb:00:00:01"}');
+    t.equal(api.seen[0]?.body, '{"ip_lan":"127.0.0.1","mac":"b8:27:eb:00:00:01"}');
     t.equal(api.state.publishedKey, 'ssh-ed25519 AAAA');
     t.equal(api.connections(), 6, 'one connection a call, and none is kept');
   }
@@ -129,6 +129,7 @@ t.test('what a server answers in place of an answer, and that it works again aft
     ['nothing in it', text(204, ''), answer(/not JSON$/)],
     ['other JSON', json(200, { status: 'fine' }), answer(/does not say that it is ok/)],
     ['bytes', text(200, '\u0000\u0007\u001b[2J\ufffd', 'image/png'), answer(/not JSON; it says: \[2J/)],
+    ['401 with 10 MB', text(401, 'x'.repeat(10_000_000)), { code: 'meeting.token-refused', message: /x…$/ }],
     ['10 MB', text(200, 'x'.repeat(10_000_000)), answer(/more than 64 KiB/)],
     [
       'a redirect',
@@ -221,6 +222,17 @@ t.test('a call ends at once when the service stops', async (t) => {
   await ended;
   await t.rejects(beat(), { message: 'stopped' }, 'also one that begins afterwards');
   t.equal(clock.pending, 0);
+});
+
+t.test('what goes wrong in making the body is a failure of the call', async (t) => {
+  const api = await server(t);
+  const body = () => {
+    throw new Error('no interfaces');
+  };
+  await t.rejects(client(api.url).calls.heartbeat(body, STAYS), {
+    code: 'internal.unexpected',
+    message: /no interfaces/,
+  });
 });
 
 t.test('a server that is not there, or that nobody can look up', async (t) => {

@@ -175,6 +175,9 @@ scene('nothing else is asked while the heartbeat fails; it is told once, and whe
   t.match(client.status(), { state: 'online', lastFailure: { code: 'meeting.api-answer' } });
   t.strictSame(client.failures(), []);
   t.ok(log.has(/heartbeat: works again/));
+  api.answers.set(ONLINE, json(500, {}));
+  await pass(2 * MINUTE);
+  t.equal(log.lines.filter(({ level }) => level === 'warn').length, 3, 'after that, the same trouble is news');
 });
 
 scene('a device that is not provisioned, or whose token is refused, asks again after minutes', async (t) => {

@@ -272,10 +272,22 @@ t.test('the host key', needs, async (t) => {
   await mkdir(stored);
   t.equal((await failureOf(t, firstUse)).code, 'ssh.host-key-unreadable', 'nor is a folder in its place');
 
-  const unwritable = startRun(t, { ...firstUse, hostKeys: { kind: 'first-use', knownHostsFile: '/proc/nowhere/key' } });
+  const nowhere = { ...firstUse, hostKeys: { kind: 'first-use', knownHostsFile: '/proc/nowhere/key' } } as const;
+  const unwritable = startRun(t, nowhere);
   await unwritable.up;
   t.match(unwritable.notes, [['state.unwritable', /could not be stored in \/proc\/nowhere\/key/]], 'but it stands');
   await unwritable.stop();
+  await gateway.stop();
+  await gateway.start({ hostKey: 'new' });
+  t.equal((await failureOf(t, nowhere)).code, 'ssh.host-key-changed', 'and the key is demanded all the same');
+  await rm(stored, { recursive: true });
+  t.equal((await failureOf(t, firstUse)).code, 'ssh.host-key-changed');
+  await rm(join(options.folder, 'host_key'));
+  const fresh = startRun(t, firstUse);
+  await fresh.up;
+  await fresh.stop();
+  t.equal(readFileSync(stored, 'utf8'), `${gateway.hostKey}\n`, 'until both are removed');
+  t.strictSame(readdirSync(options.folder), []);
 });
 
 t.test(

@@ -34,7 +34,7 @@ const CROWDED: PageStatus = {
   }),
   hostname: LONG.repeat(3),
   model: `Raspberry Pi ${LONG}`,
-  announcedAs: `${LONG.repeat(2)}.local`,
+  mdns: { name: LONG.repeat(2), interfaces: [{ state: 'announced' }] },
   faults: [{ sentence: 'y'.repeat(200), remedy: FAILURE.remedy }],
   notices: [{ sentence: 'the last good configuration runs', remedy: 'Correct the configuration file: größe & <b>' }],
 };

@@ -39,8 +39,16 @@ const submitForm = (url: string, key: string, enctype: string) => `
   form.submit();`;
 const postForm = (url: string, key: string, options = '') =>
   `fetch(${JSON.stringify(url)}, { method: 'POST', body: new URLSearchParams({ key: ${JSON.stringify(key)} }), ${options} })`;
-const outcome = (request: string) =>
-  `${request}.then(async (answer) => answer.status + ' ' + answer.type + ' ' + await answer.text(), () => 'failed')`;
+/** What a request came to; `failed` where the browser keeps it from the page, or the device does not end its answer. */
+const outcome = (request: string) => `(async () => {
+  try {
+    const answer = await ${request};
+    const late = new Promise((_resolve, reject) => setTimeout(reject, 10_000));
+    return answer.status + ' ' + answer.type + ' ' + (await Promise.race([answer.text(), late]));
+  } catch {
+    return 'failed';
+  }
+})()`;
 
 t.test('a page of somebody else, open in a browser of the home network', requires('chromium'), async (t) => {
   const browser = await openBrowser(t, ['evil.test', 'beamer.local']);
@@ -88,6 +96,14 @@ t.test('a page of somebody else, open in a browser of the home network', require
     );
     const json = `fetch('${target}', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"key":"${key}"}' })`;
     await refuses(t, () => run(json), 'OPTIONS is not possible here');
+  });
+
+  await t.test('cannot begin a proof of the PIN', async (t) => {
+    const page = await evil(t);
+    for (const route of ['challenge', 'setkey']) {
+      const request = postForm(`${service.url}/zeroforce/pin/${route}`, freshKeyLine(), "mode: 'no-cors'");
+      await refuses(t, () => page.evaluate(outcome(request)));
+    }
   });
 
   await t.test('cannot pair from a frame without an origin', async (t) => {
@@ -153,6 +169,7 @@ t.test('a page of somebody else, open in a browser of the home network', require
     await setKey(rebound, installed);
     const key = freshKeyLine();
     t.match(await ask(postForm('/zeroforce/setkey', key)), /^403 .*Pages from elsewhere may not pair/);
+    t.match(await ask(postForm('/zeroforce/pin/challenge', key)), /^403 .*Pages from elsewhere may not pair/);
     await page.evaluate(submitForm('/zeroforce/setkey', key, 'application/x-www-form-urlencoded'));
     await page.waitForURL('**/setkey');
     t.match(await page.textContent('body'), FOREIGN);

@@ -31,6 +31,9 @@ export const CONNECTED: PageStatus = {
   pairing: {
     policy: 'open',
     open: false,
+    pinReady: false,
+    pin: { set: false, failuresLeft: 20, locked: false },
+    openedLocally: null,
     reason: 'a tunnel stands',
     opensInSeconds: null,
     tunnel: 'active',
@@ -39,13 +42,17 @@ export const CONNECTED: PageStatus = {
   },
   monitor: { kind: 'active', sinceConnectedSeconds: 0 },
   tunnel: {
+    transport: 'meeting',
     state: 'up',
     inStateMs: 312_000,
     proxy: { host: 'proxy.example', port: 9001, tls: true },
+    forwards: [],
     streams: 2,
     nextAttemptInMs: null,
     lastFailure: null,
   },
+  meetingApi: null,
+  mdns: null,
   faults: [],
   notices: [],
 };

@@ -35,7 +35,7 @@ const headlines: [string, PageStatus, string, string, RegExp][] = [
     'paired, first attempt under way',
     statusWith({}, { state: 'connecting' }),
     'wait',
-    'Paired, connecting to the proxy',
+    'Paired, connecting for remote maintenance',
     /not ready yet/,
   ],
   ['a tunnel without a key', statusWith({ key: null }), 'wait', 'Connected, but not paired', /no paired key/],
@@ -87,9 +87,23 @@ const headlines: [string, PageStatus, string, string, RegExp][] = [
   ],
   [
     'a failure of another kind',
-    statusWith({}, { ...DOWN, lastFailure: { ...FAILURE, code: 'ssh.refused' } }),
+    statusWith({}, { ...DOWN, lastFailure: { ...FAILURE, code: 'target.refused' } }),
     'bad',
     'Remote maintenance does not work',
+    /ECONN/,
+  ],
+  [
+    'no SSH gateway',
+    statusWith({}, { ...DOWN, lastFailure: { ...FAILURE, code: 'ssh.timeout' } }),
+    'bad',
+    'Cannot reach the SSH gateway',
+    /ECONN/,
+  ],
+  [
+    'another gateway',
+    statusWith({}, { ...DOWN, lastFailure: { ...FAILURE, code: 'ssh.host-key-changed' } }),
+    'bad',
+    'The SSH gateway is not the one that is expected',
     /ECONN/,
   ],
   [
@@ -123,8 +137,8 @@ const headlines: [string, PageStatus, string, string, RegExp][] = [
     /see below/,
   ],
   ['PIN locked', statusWith({ ...PIN, pin: pin(0) }), 'bad', 'The PIN is locked', /audit.*pairing pin$/],
-  ['no PIN set', statusWith({ ...PIN, pin: pin(20, false) }), 'bad', 'No PIN is set', /pairing pin$/],
-  ['PIN not readable', statusWith({ ...PIN, pin: null }), 'bad', 'The PIN cannot be read', /pairing pin$/],
+  ['no PIN set', statusWith({ ...PIN, pin: pin(20, false) }), 'bad', 'No PIN is set', /agent pairing pin/],
+  ['PIN not readable', statusWith({ ...PIN, pin: null }), 'bad', 'The PIN cannot be read', /state folder/],
   [
     'PIN, still counting',
     statusWith({ ...COUNTING, policy: 'pin', pin: pin(20) }),
@@ -200,20 +214,42 @@ t.test('the failure of the tunnel stands once: on top, or in its card', async (t
 t.test('what not every device has', async (t) => {
   t.match(card(statusWith({}, null), 'Remote maintenance'), { tone: 'plain', state: /^Not set up/, rows: {} });
   t.equal(card(CONNECTED, 'Meeting server'), undefined);
-  const meeting = { state: 'online', lastHeartbeat: { agoMs: 61_000 }, lastFailure: null } as const;
-  t.match(card({ ...CONNECTED, meeting }, 'Meeting server'), { tone: 'ok', state: 'Online, heard from 1 min 1 s ago' });
-  const failing = { ...meeting, state: 'failing', lastHeartbeat: null, lastFailure: FAILURE } as const;
-  t.match(card({ ...CONNECTED, meeting: failing }, 'Meeting server'), {
-    tone: 'bad',
-    state: 'Not reached',
-    trouble: { remedy: FAILURE.remedy },
+  const online = { state: 'online', lastHeartbeat: { agoMs: 61_000 } } as const;
+  t.match(card({ ...CONNECTED, meetingApi: online }, 'Meeting server'), {
+    tone: 'ok',
+    state: 'Online, heard from 1 min 1 s ago',
   });
-  t.equal(card({ ...CONNECTED, announcedAs: 'beamer-1.local' }, 'Device')?.rows['Found as'], 'beamer-1.local');
+  const failing = { state: 'failing', lastHeartbeat: null } as const;
+  t.match(card({ ...CONNECTED, meetingApi: failing }, 'Meeting server'), { tone: 'bad', state: /see above$/ });
+  const announced = (...states: ('claiming' | 'announced' | 'failed')[]) => {
+    const mdns = { name: 'beamer-2', interfaces: states.map((state) => ({ state })) };
+    return card({ ...CONNECTED, mdns }, 'Device')?.rows.Announced;
+  };
+  t.equal(announced('failed', 'announced'), 'as beamer-2.local');
+  t.equal(announced('claiming'), 'not yet');
+  t.equal(announced('failed'), 'no');
+  const ssh = statusWith(
+    {},
+    {
+      transport: 'ssh',
+      forwards: [
+        { name: 'ssh', remotePort: 40_022 },
+        { name: 'http', remotePort: 40_080 },
+      ],
+    },
+  );
+  t.strictSame(card(ssh, 'Remote maintenance')?.rows, {
+    'SSH gateway': 'proxy.example:9001',
+    'Ports there': '40022 (ssh), 40080 (http)',
+    'In use by': '2 connections',
+  });
   t.match(card(statusWith({ key: null }), 'Paired key'), { state: 'None yet' });
   t.match(card(statusWith({ key: { failure: 'it is a folder' } }), 'Paired key'), {
     tone: 'bad',
     state: /it is a folder/,
   });
+  const opened = statusWith({ ...NEVER_PAIRED, policy: 'locked', openedLocally: { secondsLeft: 112 } });
+  t.equal(card(opened, 'Pairing')?.rows['Who may pair'], 'anybody in this network, once');
   t.equal(
     card(statusWith({ policy: 'pin', pin: pin(12) }), 'Pairing')?.rows.PIN,
     'set; locked after 12 more wrong ones',
@@ -252,7 +288,7 @@ t.test('texts from outside show as themselves', async (t) => {
     model: evil,
     version: evil,
     deviceKey: evil,
-    announcedAs: evil,
+    mdns: { name: evil, interfaces: [{ state: 'announced' }] },
     faults: [{ sentence: evil, remedy: evil }],
     notices: [{ sentence: evil, remedy: evil }],
   };

@@ -8,7 +8,7 @@ import type { Forward, SshEnd, SshOptions, SshSession } from '../../src/openssh/
 import { systemClock } from '../../src/support/clock.ts';
 import { deferred } from '../../src/support/deferred.ts';
 import { Failure } from '../../src/support/failures.ts';
-import { endChild, freePort } from './processes.ts';
+import { descendants, endChild, freePort } from './processes.ts';
 import { findProgram } from './requires.ts';
 import { makeKey } from './sshd.ts';
 import { testLog } from './test-log.ts';
@@ -27,6 +27,8 @@ export interface SshGateway {
   log(): string;
   /** Ends it, and every connection with it. */
   stop(signal?: NodeJS.Signals): Promise<void>;
+  /** Ends the connections alone, without a word. */
+  drop(): void;
   /** Starts it again, on the same port and with the same key unless told otherwise. */
   start(options?: { hostKey?: 'new' }): Promise<void>;
 }
@@ -87,6 +89,9 @@ export async function startGateway(
     async stop(signal = 'SIGTERM') {
       if (child !== null) await endChild(child, signal);
       child = null;
+    },
+    drop() {
+      for (const pid of descendants(child?.pid ?? 0)) process.kill(pid, 'SIGKILL');
     },
     async start({ hostKey } = {}) {
       if (gateway.hostKey === '' || hostKey === 'new') {

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { userInfo } from 'node:os';
@@ -20,22 +21,28 @@ export interface Sshd {
 /**
  * Starts a real sshd on a free port of 127.0.0.1, in the foreground, with a host key of its own.
  *
- * @param dir a folder of the test, for configuration and host key
+ * @param dir a folder of the test, for configuration and host key; a key that is there is used again
  * @param config lines of sshd_config; Port, ListenAddress and HostKey are added in front, and the first value counts
+ * @param place where else it is to listen; `wrapper` is a command that leads into another network namespace
  */
-export async function startSshd(dir: string, config: string): Promise<Sshd> {
+export async function startSshd(
+  dir: string,
+  config: string,
+  place: { port?: number; address?: string; wrapper?: readonly string[] } = {},
+): Promise<Sshd> {
   const program = findProgram('sshd');
   if (program === null) throw new Error('sshd is not installed');
-  const port = await freePort();
+  const { port = await freePort(), address = '127.0.0.1', wrapper = [] } = place;
   await mkdir(dir, { recursive: true, mode: 0o700 });
   if (process.getuid?.() === 0) await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
-  const hostKey = await makeKey(join(dir, 'host_key'), 'host');
+  const hostKey = await hostKeyIn(dir);
   const file = join(dir, 'sshd_config');
   // The temporary folder lies below /tmp, which everybody may write to: StrictModes would refuse any key file there.
-  const own = ['ListenAddress 127.0.0.1', `Port ${port}`, `HostKey ${hostKey.path}`, 'PidFile none', 'StrictModes no'];
+  const own = [`ListenAddress ${address}`, `Port ${port}`, `HostKey ${hostKey.path}`, 'PidFile none', 'StrictModes no'];
   await writeFile(file, `${[...own, config].join('\n')}\n`);
 
-  const child = spawn(program, ['-D', '-e', '-f', file], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const [command, ...args] = [...wrapper, program, '-D', '-e', '-f', file];
+  const child = spawn(command ?? program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let log = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     log += text;
@@ -43,7 +50,7 @@ export async function startSshd(dir: string, config: string): Promise<Sshd> {
   try {
     await until('sshd to answer', () => {
       if (child.exitCode !== null) throw new Error(`sshd ended:\n${log}`);
-      return answers(port);
+      return wrapper.length > 0 ? log.includes('Server listening on') : answers(port);
     });
   } catch (error) {
     await endChild(child);
@@ -80,6 +87,12 @@ async function answers(port: number): Promise<boolean> {
   } finally {
     socket.destroy();
   }
+}
+
+async function hostKeyIn(dir: string): Promise<{ path: string; publicKey: string }> {
+  const path = join(dir, 'host_key');
+  if (!existsSync(path)) return makeKey(path, 'host');
+  return { path, publicKey: (await readFile(`${path}.pub`, 'utf8')).trim() };
 }
 
 /** A fresh ed25519 key pair at `path` and `path.pub`. */

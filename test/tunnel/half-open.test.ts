@@ -1,35 +1,11 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { startAgentChild } from '../support/agent-child.ts';
+import { FAR, network } from '../support/network.ts';
 import { endChild } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
-
-const ip = (...args: string[]) => execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'] });
-
-/** Two network namespaces with a cable between them; `cut` makes the proxy's side deaf and mute without a word. */
-function network(t: Test) {
-  const agent = `zf-a-${process.pid}`;
-  const proxy = `zf-p-${process.pid}`;
-  t.teardown(() => {
-    for (const name of [agent, proxy]) ip('netns', 'del', name);
-  });
-  for (const name of [agent, proxy]) {
-    ip('netns', 'add', name);
-    ip('-n', name, 'link', 'set', 'lo', 'up');
-  }
-  ip('-n', agent, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', proxy);
-  ip('-n', agent, 'addr', 'add', '10.77.0.1/24', 'dev', 'eth0');
-  ip('-n', proxy, 'addr', 'add', '10.77.0.2/24', 'dev', 'eth0');
-  for (const name of [agent, proxy]) ip('-n', name, 'link', 'set', 'eth0', 'up');
-  return {
-    inAgent: ['ip', 'netns', 'exec', agent],
-    inProxy: ['ip', 'netns', 'exec', proxy],
-    cut: () => ip('-n', proxy, 'route', 'add', 'blackhole', '10.77.0.1/32'),
-    mend: () => ip('-n', proxy, 'route', 'del', 'blackhole', '10.77.0.1/32'),
-  };
-}
 
 function start(t: Test, command: string[]): ChildProcess & { stdout: NonNullable<ChildProcess['stdout']> } {
   const child = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -38,16 +14,16 @@ function start(t: Test, command: string[]): ChildProcess & { stdout: NonNullable
 }
 
 t.test('a proxy that is gone without a word is noticed', requires('root', 'ip', 'namespaces'), async (t) => {
-  const { inAgent, inProxy, cut, mend } = network(t);
+  const { inNear, inFar, cut, mend } = network(t);
   // In the agent's namespace: a service that sends a byte a second, so that there is data under way.
   const ticking = `require('node:net').createServer((socket) => {
       const timer = setInterval(() => socket.write('.'), 1000);
       socket.on('error', () => {}).on('close', () => clearInterval(timer)).resume();
     }).listen(7001, '127.0.0.1', () => console.log('ticking'));`;
-  await once(start(t, [...inAgent, process.execPath, '-e', ticking]).stdout, 'data');
+  await once(start(t, [...inNear, process.execPath, '-e', ticking]).stdout, 'data');
   const proxyFile = fileURLToPath(new URL('../support/proxy-child.js', import.meta.url));
   const proxies = ['9001:legacy', '9002:legacy:7001', '9003:v1', '9004:v1:7001'];
-  const proxyChild = start(t, [...inProxy, process.execPath, proxyFile, '10.77.0.2', ...proxies]);
+  const proxyChild = start(t, [...inFar, process.execPath, proxyFile, FAR, ...proxies]);
   await once(proxyChild.stdout, 'data');
   const flowing = new Promise<void>((resolve) => {
     const seen = new Set<string>();
@@ -58,8 +34,8 @@ t.test('a proxy that is gone without a word is noticed', requires('root', 'ip', 
   });
 
   const names = { 'legacy, idle': 9001, 'legacy, with data under way': 9002, 'v1, idle': 9003, 'v1, with data': 9004 };
-  const targets = Object.entries(names).map(([name, port]) => ({ name, port, host: '10.77.0.2' }));
-  const child = startAgentChild(t, targets, { ticking: 7001 }, inAgent);
+  const targets = Object.entries(names).map(([name, port]) => ({ name, port, host: FAR }));
+  const child = startAgentChild(t, targets, { ticking: 7001 }, inNear);
   await Promise.all([flowing, ...targets.map(({ name }) => child.until(name, ({ state }) => state === 'up'))]);
 
   const cutAtMs = performance.now();
