@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, get, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -56,7 +56,7 @@ const [kind, number = '', nodeFolder = '', launcher = ''] = process.argv.slice(2
 
 async function idle(step: Step): Promise<IdleFigures> {
   const around = await surroundings();
-  const pid = start(step, around).pid ?? 0;
+  const { pid = 0 } = await start(step, around);
   if (step.args.includes('run')) await ready(around.httpPort);
   await sleep(REST_MS);
 
@@ -83,7 +83,7 @@ async function starts(count: number): Promise<StartFigures> {
   const [readyMs, readyCpuMs]: [number[], number[]] = [[], []];
   for (;;) {
     const startMs = performance.now();
-    const service = start(everything, around);
+    const service = await start(everything, around);
     await ready(around.httpPort);
     readyMs.push(performance.now() - startMs);
     readyCpuMs.push(activityOf(service.pid ?? 0).cpuMs);
@@ -95,12 +95,13 @@ async function starts(count: number): Promise<StartFigures> {
   }
 }
 
-function start({ args, bare, parts: running }: Step, { settings, settingsOf }: Surroundings): ChildProcess {
-  const child = spawn(bare ? 'node' : launcher, bare ? args.map((arg) => arg.replace('PROGRAM', program())) : args, {
+async function start(step: Step, { folder, settings, settingsOf }: Surroundings): Promise<ChildProcess> {
+  const child = spawn(await launcherOf(step, folder), step.args, {
     env: {
       PATH: `${nodeFolder}:${process.env.PATH}`,
+      PROGRAM: `${launcher}.cjs`,
       ...settings,
-      ...Object.assign({}, ...running.map((part) => settingsOf[part])),
+      ...Object.assign({}, ...step.parts.map((part) => settingsOf[part])),
     },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
@@ -108,9 +109,13 @@ function start({ args, bare, parts: running }: Step, { settings, settingsOf }: S
   return child;
 }
 
-/** Beside its launcher. */
-function program(): string {
-  return `${launcher}.cjs`;
+/** With the same flags, whatever it runs. */
+async function launcherOf({ instead }: Step, folder: string): Promise<string> {
+  if (instead === undefined) return launcher;
+  const copy = join(folder, 'tunnel-agent');
+  await copyFile(launcher, copy);
+  await writeFile(`${copy}.cjs`, instead);
+  return copy;
 }
 
 async function surroundings(): Promise<Surroundings> {
