@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, get, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Lifecycle } from '../src/support/lifecycle.ts';
 import { endChild, freePort } from '../test/support/processes.ts';
+import { changedFiles, snapshotOf } from './changed-files.ts';
 import { type Part, STEPS, type Step } from './footprint-steps.ts';
 import { activityOf, type Memory, memoryOf } from './process-figures.ts';
 
@@ -55,25 +56,22 @@ const [kind, number = '', nodeFolder = '', launcher = ''] = process.argv.slice(2
 
 async function idle(step: Step): Promise<IdleFigures> {
   const around = await surroundings();
-  const pid = start(step, around).pid ?? 0;
+  const { pid = 0 } = await start(step, around);
   if (step.args.includes('run')) await ready(around.httpPort);
   await sleep(REST_MS);
 
-  const [before, filesBefore] = [activityOf(pid), await filesIn(around.folder)];
+  const [before, filesBefore] = [activityOf(pid), await snapshotOf(around.folder)];
   await sleep(WINDOW_MS);
-  const [after, filesAfter] = [activityOf(pid), await filesIn(around.folder)];
+  const [after, filesAfter] = [activityOf(pid), await snapshotOf(around.folder)];
 
   const grown = (key: keyof typeof before) => after[key] - before[key];
-  const changed = [...new Set([...filesBefore.keys(), ...filesAfter.keys()])].filter(
-    (file) => filesBefore.get(file) !== filesAfter.get(file),
-  );
   return {
     ...memoryOf(pid),
     wakeUpsPerSecond: grown('wakeUps') / (WINDOW_MS / 1000),
     cpuMsPerMinute: grown('cpuMs') / (WINDOW_MS / 60_000),
     childrenCpuMsPerMinute: grown('childrenCpuMs') / (WINDOW_MS / 60_000),
     storageBytes: grown('storageBytes'),
-    changedFiles: changed,
+    changedFiles: changedFiles(filesBefore, filesAfter),
   };
 }
 
@@ -85,7 +83,7 @@ async function starts(count: number): Promise<StartFigures> {
   const [readyMs, readyCpuMs]: [number[], number[]] = [[], []];
   for (;;) {
     const startMs = performance.now();
-    const service = start(everything, around);
+    const service = await start(everything, around);
     await ready(around.httpPort);
     readyMs.push(performance.now() - startMs);
     readyCpuMs.push(activityOf(service.pid ?? 0).cpuMs);
@@ -97,12 +95,13 @@ async function starts(count: number): Promise<StartFigures> {
   }
 }
 
-function start({ args, bare, parts: running }: Step, { settings, settingsOf }: Surroundings): ChildProcess {
-  const child = spawn(bare ? 'node' : launcher, bare ? args.map((arg) => arg.replace('PROGRAM', program())) : args, {
+async function start(step: Step, { folder, settings, settingsOf }: Surroundings): Promise<ChildProcess> {
+  const child = spawn(await launcherOf(step, folder), step.args, {
     env: {
       PATH: `${nodeFolder}:${process.env.PATH}`,
+      PROGRAM: `${launcher}.cjs`,
       ...settings,
-      ...Object.assign({}, ...running.map((part) => settingsOf[part])),
+      ...Object.assign({}, ...step.parts.map((part) => settingsOf[part])),
     },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
@@ -110,9 +109,13 @@ function start({ args, bare, parts: running }: Step, { settings, settingsOf }: S
   return child;
 }
 
-/** Beside its launcher. */
-function program(): string {
-  return `${launcher}.cjs`;
+/** With the same flags, whatever it runs. */
+async function launcherOf({ instead }: Step, folder: string): Promise<string> {
+  if (instead === undefined) return launcher;
+  const copy = join(folder, 'tunnel-agent');
+  await copyFile(launcher, copy);
+  await writeFile(`${copy}.cjs`, instead);
+  return copy;
 }
 
 async function surroundings(): Promise<Surroundings> {
@@ -209,16 +212,6 @@ async function text(url: string): Promise<string> {
   } catch {
     return '';
   }
-}
-
-/** Every file below a folder, with what changes when it is written or replaced. */
-async function filesIn(folder: string): Promise<Map<string, string>> {
-  const names = await readdir(folder, { recursive: true });
-  const entries = names.map(async (name): Promise<[string, string]> => {
-    const { ino, size, mtimeMs, ctimeMs } = await stat(join(folder, name));
-    return [name, `${ino} ${size} ${mtimeMs} ${ctimeMs}`];
-  });
-  return new Map(await Promise.all(entries));
 }
 
 async function temporaryFolder(parent: string): Promise<string> {

@@ -3,9 +3,10 @@ export interface Step {
   name: string;
   /** The index of the row that it is compared with; null for the first. */
   above: number | null;
-  /** Arguments of tunnel-agent; of node itself where `bare` says so. */
+  /** Arguments of tunnel-agent. */
   args: readonly string[];
-  bare?: true;
+  /** The text of a program that the launcher runs in the place of ours, whose path is then in `PROGRAM`. */
+  instead?: string;
   parts: readonly Part[];
 }
 
@@ -14,16 +15,14 @@ export type Part = 'monitor' | 'mdns' | 'tunnel' | 'meeting';
 
 /** Keeps a process without work alive. */
 const STAY = 'setInterval(() => undefined, 2 ** 31 - 1);';
-/** The program is loaded, prints its version to nobody and stays. `PROGRAM` stands for its path. */
-const LOAD = `${STAY} require('PROGRAM');`;
 
 export const STEPS: readonly Step[] = [
-  { name: 'bare Node', above: null, args: ['-e', STAY], bare: true, parts: [] },
+  { name: 'bare Node', above: null, args: [], instead: STAY, parts: [] },
   {
     name: 'the command line, loaded',
     above: 0,
-    args: ['-e', LOAD, '--', '--version'],
-    bare: true,
+    args: ['--version'],
+    instead: `${STAY} require(process.env.PROGRAM);`,
     parts: [],
   },
   { name: 'the monitor alone (`tunnel-agent monitor`)', above: 1, args: ['monitor'], parts: ['monitor'] },

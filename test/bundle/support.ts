@@ -1,0 +1,28 @@
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Test } from 'tap';
+import { DEVICE_NODE, DEVICE_NODE_FOLDER } from '../../bench/node-versions.ts';
+import { bundle } from '../../scripts/bundle.ts';
+import { temporaryFolder } from '../device/support.ts';
+
+/** The Node that runs the tests, and that of the devices where `make footprint` has installed it; by name, with its folder. */
+export const NODES: readonly (readonly [string, string])[] = [
+  [`Node ${process.versions.node}`, dirname(process.execPath)] as const,
+  [`Node ${DEVICE_NODE}`, DEVICE_NODE_FOLDER] as const,
+].filter(([, folder]) => existsSync(join(folder, 'node')));
+
+/** The program as it is installed: made into a folder of its own, with no packages in reach. */
+export async function installed(t: Test): Promise<{ folder: string; launcher: string; program: string }> {
+  const folder = join(temporaryFolder(t), 'installed');
+  for (let above = folder; above !== dirname(above); above = dirname(above)) {
+    if (existsSync(join(above, 'node_modules'))) throw new Error(`packages are in reach: ${above}/node_modules`);
+  }
+  const program = await bundle(join(folder, 'tunnel-agent.cjs'));
+  return { folder, program, launcher: join(folder, 'tunnel-agent') };
+}
+
+/** For `startService`: runs this launcher with this Node, instead of that of the checkout, and nowhere near to it. */
+export function runInstead(launcher: string, nodeFolder: string): string[] {
+  const script = `shift; cd "$(dirname "${launcher}")/.."; PATH="${nodeFolder}:$PATH" exec "${launcher}" "$@"`;
+  return ['sh', '-c', script, 'sh'];
+}
