@@ -99,7 +99,11 @@ t.test('with no tunnel nothing ends, and that takes no time', needs, async (t) =
 
 t.test('programs that serve no SSH are left alone, whatever port they use', async (t) => {
   const port = await freePort();
-  const script = `require('net').createServer((s) => s.write('x')).listen(${port}, '127.0.0.1')`;
+  // It listens no more once somebody has come: what listens is spared for another reason.
+  const script = `const server = require('net').createServer((socket) => {
+    socket.write('x');
+    server.close();
+  }).listen(${port}, '127.0.0.1')`;
   const child = spawn(process.execPath, ['-e', script], { stdio: 'ignore' });
   t.teardown(() => endChild(child));
   const client = await until('the server', async () => {
