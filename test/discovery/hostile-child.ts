@@ -4,9 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import Bonjour from 'bonjour-service';
 import type { DnsRecord } from '../../src/discovery/packet.ts';
 import { openMdns, presentLinks } from '../../src/discovery/socket.ts';
+import { until } from '../support/until.ts';
 
-const [link] = presentLinks();
-if (link === undefined) throw new Error('no link');
+// A cable that was just plugged in takes a moment to carry.
+const link = await until('a link', () => presentLinks()[0]);
 const own = link.ipv4[0]?.address ?? '';
 const mdns = await openMdns(link, 'IPv4', {});
 const otherPort = createSocket('udp4');
