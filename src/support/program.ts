@@ -2,6 +2,9 @@ import { execa } from 'execa';
 import type { Cancel, Clock } from './clock.ts';
 import { deferred } from './deferred.ts';
 
+/** All of the environment: ours may hold a secret. The words are parsed, so they must not be translated. */
+const PLAIN_ENVIRONMENT = { LC_ALL: 'C', PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
+
 export interface ProgramOptions {
   /** Name or path of the program. */
   command: string;
@@ -37,7 +40,8 @@ export async function runProgram(options: ProgramOptions): Promise<ProgramEnd> {
   const child = execa(command, args, {
     stdin: 'ignore',
     detached: true,
-    env: { LC_ALL: 'C' }, // the words are parsed, so they must not be translated
+    extendEnv: false,
+    env: PLAIN_ENVIRONMENT,
     maxBuffer: maxBytes,
     reject: false,
   });
@@ -89,8 +93,6 @@ export type ProgramRunEnd =
   | { kind: 'failed'; why: string; cause: unknown }
   | { kind: 'missing' };
 
-/** All of the environment: ours may hold a token. The words are parsed, so they must not be translated. */
-const PLAIN_ENVIRONMENT = { LC_ALL: 'C', PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
 /** A line that is longer is cut. */
 const MAX_LINE_CHARACTERS = 4096;
 /** How long a child that has left the group may keep the pipe after the end of the program. */
