@@ -1,4 +1,5 @@
 import { lookup } from 'node:dns/promises';
+import { isLinkLocal } from '../discovery/addresses.ts';
 import { browse, type FoundDevice } from '../discovery/browse.ts';
 import { type Cancel, type Clock, pause } from '../support/clock.ts';
 import { asFailure, Failure } from '../support/failures.ts';
@@ -138,8 +139,7 @@ export class Finder {
 function devicePlace(device: FoundDevice, sought: boolean): Place {
   const { name, tunnelPort, httpPort, path, model } = device;
   // Older firmware listens on IPv4 alone, whichever way its answer came.
-  const isLinkLocalV6 = (address: string) => /^fe[89ab]/i.test(address);
-  const addresses = device.addresses.toSorted((a, b) => Number(isLinkLocalV6(a)) - Number(isLinkLocalV6(b)));
+  const addresses = device.addresses.toSorted((a, b) => Number(isLinkLocal(a)) - Number(isLinkLocal(b)));
   return { name, addresses, tunnelPort, httpPort: httpPort ?? HTTP_PORT, path, model, sought };
 }
 

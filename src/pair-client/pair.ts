@@ -2,6 +2,7 @@ import { runSsh } from '../openssh/run.ts';
 import type { Forward } from '../openssh/types.ts';
 import { type Clock, pause } from '../support/clock.ts';
 import { asFailure, Failure, type FailureCode } from '../support/failures.ts';
+import { hostAndPort } from '../support/text.ts';
 import { type Answer, infoOf, type PeerInfo, readyOf, takenOf, wordsOf } from './answers.ts';
 import { askDevice } from './device-http.ts';
 import { type PairEvent, type WaitingReason, withoutRepeats } from './events.ts';
@@ -11,7 +12,6 @@ import { type Identity, prepareIdentity } from './identity.ts';
 import { holdLock } from './lock.ts';
 import { type Memory, memoryOf } from './memory.ts';
 import { provePin } from './proof.ts';
-import { hostAndPort } from './target.ts';
 
 export type LocalForward = Forward & { kind: 'local' };
 
