@@ -83,9 +83,13 @@ export class Reloader {
   }
 
   #look(): void {
-    const waiting = this.#waiting;
     if (stateOf(this.#file) !== this.#fileState) void this.reload();
-    else if (waiting !== null && this.#options.target.isIdle()) void this.#enqueue(() => this.#apply(waiting));
+    else if (this.#waiting !== null && this.#options.target.isIdle()) {
+      // What waits when its turn comes: a reload that is under way may replace it.
+      void this.#enqueue(async () => {
+        if (this.#waiting !== null) await this.#apply(this.#waiting);
+      });
+    }
   }
 
   #enqueue(task: () => Promise<void>): Promise<void> {

@@ -83,6 +83,21 @@ t.test('every room imports only from the rooms it may', async (t) => {
   }
 });
 
+t.test('docs/architecture.md has a row for each room, and says the same', async (t) => {
+  const rows = new Map<string, string[]>();
+  for (const [, names = '', imports = ''] of readFileSync(join(root, 'docs/architecture.md'), 'utf8').matchAll(
+    /^\| (`[^|]*`) \|[^|]*\| ([^|]*) \|$/gm,
+  )) {
+    const [, name = ''] = /^`([a-z-]+)/.exec(names) ?? [];
+    rows.set(name, imports === '–' ? [] : imports.split(', '));
+  }
+  t.strictSame([...rows.keys()].sort(), Object.keys(MAY_IMPORT).sort());
+  for (const [name, allowed] of Object.entries(MAY_IMPORT)) {
+    const told = (rows.get(name) ?? []).filter((other) => other !== 'support');
+    t.strictSame(told, [...allowed].sort(), name);
+  }
+});
+
 t.test('no file imports itself through others', async (t) => {
   const graph = new Map(
     files.map((file) => [

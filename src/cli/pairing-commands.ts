@@ -19,8 +19,11 @@ import type { Style } from './style.ts';
 
 type Config = LoadedConfig['config'];
 
-/** It ends sessions, which takes up to 3 s, and syncs a card. */
-const RESET_TIMEOUT_MS = 30_000;
+/**
+ * A change waits for those before it, each of which may look at a netstat that hangs, end sessions, and sync a card. Who
+ * is told too early that nobody answers does not see the PIN that is in force a moment later.
+ */
+const CHANGE_TIMEOUT_MS = 30_000;
 /** `pairing pin` makes PINs of so many digits: 20 guesses hit one in 5 million. */
 const PIN_DIGITS = 8;
 const PIN_INPUT_MAX_BYTES = 1024;
@@ -36,7 +39,8 @@ export async function pairingStatus(options: CommonOptions & { json?: true }, st
 /** `pairing open`: anybody may set one key, for a short time. */
 export async function pairingOpen(options: CommonOptions): Promise<number> {
   const { config } = await loadConfig(configSource(options));
-  const { seconds } = (await requestControl(config.runDir, 'POST /pairing/open')) as { seconds: number };
+  const answer = await requestControl(config.runDir, 'POST /pairing/open', { timeoutMs: CHANGE_TIMEOUT_MS });
+  const { seconds } = answer as { seconds: number };
   process.stdout.write(`Pairing is open for ${seconds} s, for one key.\n`);
   return EXIT.ok;
 }
@@ -59,7 +63,7 @@ export async function pairingReset(
   }
   const { ended, left } = await withService(
     async () =>
-      (await requestControl(config.runDir, 'POST /pairing/reset', { timeoutMs: RESET_TIMEOUT_MS })) as SessionsEnd,
+      (await requestControl(config.runDir, 'POST /pairing/reset', { timeoutMs: CHANGE_TIMEOUT_MS })) as SessionsEnd,
     () => resetFiles(config),
   );
   process.stdout.write('Pairing was reset: the key is removed, and the device counts as never paired.\n');
@@ -75,7 +79,8 @@ export async function pairingPin(options: CommonOptions & { stdin?: true; remove
   const { config } = await loadConfig(configSource(options));
   const made = String(randomInt(10 ** PIN_DIGITS)).padStart(PIN_DIGITS, '0');
   const pin = options.remove ? null : options.stdin ? await readPin() : made;
-  const { policy } = (await requestControl(config.runDir, 'POST /pairing/pin', { body: { pin } })) as {
+  const change = { body: { pin }, timeoutMs: CHANGE_TIMEOUT_MS };
+  const { policy } = (await requestControl(config.runDir, 'POST /pairing/pin', change)) as {
     policy: Config['pairing']['policy'];
   };
   if (pin === null) process.stdout.write('The PIN was removed.\n');

@@ -1,5 +1,6 @@
 import type { DeviceStatus } from '../device.ts';
 import { duration } from '../support/duration.ts';
+import { counted, hostAndPort } from '../support/text.ts';
 import { PLAIN, type Style } from './style.ts';
 
 /** A status as a person reads it: a line a part, and under a failure what to do. */
@@ -10,7 +11,7 @@ export function statusText(status: DeviceStatus, style: Style = PLAIN): string {
     line('pairing', pairingLine(status.pairing, style)),
     line('key', keyLine(status.pairing.key)),
     line('monitor', monitor(status.monitor)),
-    line('http', status.http === null ? 'not listening' : `${bracketed(status.http.host)}:${status.http.port}`),
+    line('http', status.http === null ? 'not listening' : hostAndPort(status.http.host, status.http.port)),
     line('mdns', mdns(status.mdns)),
     line('tunnel', tunnel(status.tunnel, style)),
     ...(status.tunnel?.forwards ?? []).map((forward) => line('', forwarded(forward))),
@@ -71,7 +72,7 @@ function mdns(state: DeviceStatus['mdns']): string {
 
 function tunnel(state: DeviceStatus['tunnel'], style: Style): string {
   if (state === null) return 'none: without a complete identity the service runs pairing alone';
-  const proxy = `${bracketed(state.proxy.host)}:${state.proxy.port}${state.proxy.tls ? ' over TLS' : ''}`;
+  const proxy = `${hostAndPort(state.proxy.host, state.proxy.port)}${state.proxy.tls ? ' over TLS' : ''}`;
   const since = duration(state.inStateMs / 1000);
   switch (state.state) {
     case 'up':
@@ -110,7 +111,3 @@ function upkeep(name: string, state: 'pending' | 'done' | 'failed' | null, done:
 
 const forwarded = ({ name, localPort, remotePort }: { name: string; localPort: number; remotePort: number }) =>
   `${name}: port ${remotePort} of the gateway leads to port ${localPort} of this device`;
-
-const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host);
-
-const counted = (count: number, thing: string) => `${count} ${thing}${count === 1 ? '' : 's'}`;

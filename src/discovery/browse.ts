@@ -40,6 +40,8 @@ export async function browse({
   const findings = new Findings();
   const told = new Set<string>();
   const done = new AbortController();
+  /** None yet while they are being opened; the first one may hear something by then. */
+  let sockets: MdnsSocket[] = [];
   let followUps = 0;
   let asking = false;
 
@@ -60,7 +62,7 @@ export async function browse({
     if (!done.signal.aborted) await sendAll(sockets, { questions: findings.questions().slice(0, MAX_QUESTIONS) });
   };
 
-  const sockets = await openAll((packet, link, source) => {
+  sockets = await openAll((packet, link, source) => {
     if (done.signal.aborted) return;
     findings.learn(packet, link, source);
     tell();

@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
 import type { TcpSocketConnectOpts } from 'node:net';
+import { abortScope } from '../support/abort-scope.ts';
 import { fileErrorReason } from '../support/atomic-file.ts';
 import type { Clock } from '../support/clock.ts';
 import { asFailure, Failure } from '../support/failures.ts';
@@ -69,10 +70,7 @@ export class MeetingApi {
    */
   async call(call: Call, signal: AbortSignal): Promise<Answer> {
     const { clock, url } = this.#options;
-    const scope = new AbortController();
-    const abort = () => scope.abort(signal.reason);
-    if (signal.aborted) abort();
-    signal.addEventListener('abort', abort);
+    const { scope, release } = abortScope(signal);
     const progress: Progress = { step: 'connecting' };
     const cancelDeadline = clock.after(DEADLINE_MS, () => {
       const sentence = `${url} gave no complete answer within ${DEADLINE_MS / 1000} s: it ended while ${progress.step}`;
@@ -90,7 +88,7 @@ export class MeetingApi {
       throw await transportFailure(error, where, scope.signal);
     } finally {
       cancelDeadline();
-      signal.removeEventListener('abort', abort);
+      release();
     }
   }
 

@@ -1,3 +1,5 @@
+import { fieldsOf } from '../support/ssh-blob.ts';
+
 /** An SSH public key, as far as it is passed on here: nobody is let in by what this file accepts alone. */
 export interface SshKey {
   readonly type: string;
@@ -40,17 +42,3 @@ export function parseKeyLine(text: string): (SshKey & { comment: string }) | nul
 
 export const isPrivateKey = (text: string): boolean =>
   /-{4,5} ?BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File|^\s*b3BlbnNzaC1rZXktdjE/.test(text);
-
-/** The strings of RFC 4251 section 5 that fill the bytes exactly, or null. */
-function fieldsOf(blob: Buffer): Buffer[] | null {
-  const fields: Buffer[] = [];
-  let at = 0;
-  while (at < blob.length) {
-    if (at + 4 > blob.length) return null;
-    const end = at + 4 + blob.readUInt32BE(at);
-    if (end > blob.length) return null;
-    fields.push(blob.subarray(at + 4, end));
-    at = end;
-  }
-  return fields;
-}

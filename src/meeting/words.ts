@@ -1,9 +1,7 @@
+import { replaceUnsafe } from '../support/text.ts';
+
 const MASK = '[secret]';
 const EXCERPT_CHARACTERS = 160;
-
-/** Controls, line separators, what reverses the direction of text, and halves of surrogate pairs. */
-const UNPRINTABLE =
-  /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]/g;
 
 /** `text` without the token, in whatever case and spelling a server is likely to send it back. */
 export function masked(text: string, token: string): string {
@@ -15,7 +13,9 @@ export function masked(text: string, token: string): string {
 
 /** What a server said, fit for a log line: short, printable, in one line, without the token. */
 export function excerpt(text: string, token: string): string {
-  const words = masked(sayingOf(text), token).replace(UNPRINTABLE, ' ').replace(/ {2,}/g, ' ').trim();
+  const words = replaceUnsafe(masked(sayingOf(text), token), ' ')
+    .replace(/ {2,}/g, ' ')
+    .trim();
   // A second time: what stood between its parts may be gone now. And before the cut, which would leave a part of it.
   const safe = masked(words, token);
   return safe.length > EXCERPT_CHARACTERS ? `${safe.slice(0, EXCERPT_CHARACTERS)}…` : safe;

@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fileErrorReason, makeFolder, removeLeftovers, replaceFile } from '../support/atomic-file.ts';
 import { Failure, systemCode } from '../support/failures.ts';
 import { normalHostKey } from '../support/host-key.ts';
+import { readSmallFile } from '../support/small-file.ts';
+import { fingerprintOf } from '../support/ssh-blob.ts';
 
 /** An RSA key of 16,384 bits is 2.8 KB of base64. */
 const MAX_BYTES = 8 * 1024;
@@ -11,7 +11,7 @@ const MAX_BYTES = 8 * 1024;
 /** As ssh shows it: `ssh-ed25519 SHA256:…`. */
 export function hostKeyFingerprint(key: string): string {
   const [type = '', base64 = ''] = key.split(' ');
-  return `${type} SHA256:${createHash('sha256').update(base64, 'base64').digest('base64').replace(/=+$/, '')}`;
+  return `${type} ${fingerprintOf(Buffer.from(base64, 'base64'))}`;
 }
 
 /**
@@ -23,13 +23,7 @@ export async function readHostKey(path: string): Promise<string | null> {
     new Failure('ssh.host-key-unreadable', `the stored host key ${path} cannot be used: ${why}`, { cause });
   let text: string;
   try {
-    const file = await open(path, 'r');
-    try {
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_BYTES), 0, MAX_BYTES);
-      text = buffer.toString('utf8', 0, bytesRead);
-    } finally {
-      await file.close();
-    }
+    text = (await readSmallFile(path, MAX_BYTES)).bytes.toString('utf8');
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return null;
     throw unreadable(fileErrorReason(error), error);

@@ -1,4 +1,5 @@
 import { Failure, type FailureCode } from '../support/failures.ts';
+import { hostAndPort } from '../support/text.ts';
 import type { LogEvent, Trouble } from './log-lines.ts';
 import type { Endpoint, Forward } from './types.ts';
 
@@ -112,7 +113,7 @@ export interface Context {
   expected: string | null;
 }
 
-const shown = ({ host, port }: Endpoint) => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
+const shown = ({ host, port }: Endpoint) => hostAndPort(host, port);
 
 /** Why no session came about. Pure. @param how the end of the program itself, in words */
 export function failureBeforeUp(progress: Progress, context: Context, how: string): Failure {

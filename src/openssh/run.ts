@@ -3,6 +3,7 @@ import type { Cancel } from '../support/clock.ts';
 import { asFailure, Failure } from '../support/failures.ts';
 import { normalHostKey } from '../support/host-key.ts';
 import { type ProgramRun, startProgram } from '../support/program.ts';
+import { cleanText } from '../support/text.ts';
 import { HOST_KEY_ALIAS, renderConfig } from './config.ts';
 import { hostKeyFingerprint, readHostKey, storeHostKey } from './host-key.ts';
 import { parseLine } from './log-lines.ts';
@@ -22,6 +23,8 @@ import type { SshEnd, SshEvents, SshOptions } from './types.ts';
 const STOP_GRACE_MS = 1_500;
 /** An address that does not answer is ssh's to give up: it goes on to the next one then, of IPv4 after IPv6 perhaps. */
 const CONNECT_SLACK_MS = 1_000;
+/** A line of ssh that is looked at, and what is said around it. */
+const LONGEST_SENTENCE = 1_000;
 
 /**
  * One run of the system's ssh, from its start to its end. When the promise settles ssh has ended, and its files, the
@@ -97,30 +100,30 @@ class Run {
     this.#cancelDeadline();
     await this.#working;
 
-    const reason = this.#progress.reason === null ? null : this.#masked(this.#progress.reason);
+    const reason = this.#progress.reason === null ? null : this.#told(this.#progress.reason);
     if (stop.aborted) return { heldMs, failure: null, reason };
     if (end.kind === 'missing') throw new Failure('ssh.missing', `the program ${program} is not installed`);
     const how = end.kind === 'failed' ? `could not be run: ${end.why}` : howEnded(end);
     const explain = this.#upAtMs === null ? failureBeforeUp : failureAfterUp;
     const { code, message } = this.#failure ?? explain(this.#progress, this.#context, how);
-    const failure = new Failure(code, this.#masked(message));
+    const failure = new Failure(code, this.#told(message));
     if (this.#upAtMs === null) throw failure;
     return { heldMs, failure, reason };
   }
 
-  /** ssh repeats the user's name, and so may a peer's words. */
-  #masked(text: string): string {
+  /** Fit for a log and a terminal: ssh repeats the user's name, and a peer's words may do that and move the cursor. */
+  #told(text: string): string {
     const { user, identityFile } = this.#options;
-    return identityFile === null ? text.replaceAll(user, '[secret]') : text;
+    return cleanText(identityFile === null ? text.replaceAll(user, '[secret]') : text, LONGEST_SENTENCE);
   }
 
   #line(line: string): void {
-    this.#options.log.trace({ line: this.#masked(line) }, 'ssh');
+    this.#options.log.trace({ line: this.#told(line) }, 'ssh');
     const event = parseLine(line);
     if (event === null || this.#failure !== null) return;
     const before = this.#progress;
     this.#progress = step(before, event, this.#options.forwards);
-    if (event.kind === 'target-failed') this.#events.note('ssh.target-failed', this.#masked(event.sentence));
+    if (event.kind === 'target-failed') this.#events.note('ssh.target-failed', this.#told(event.sentence));
     if (event.kind === 'connecting' || this.#progress.phase !== before.phase) this.#setDeadline();
     if (this.#progress.phase === 'up' && before.phase !== 'up') this.#working = this.#up();
   }

@@ -43,9 +43,12 @@ export class EventHub {
     this.#options = options;
   }
 
-  /** Takes over an answer whose headers are not sent yet; false, and untouched, when there is no room. */
+  /**
+   * Takes over an answer whose headers are not sent yet; false, and untouched, when there is no room. Nor is one taken
+   * that waits behind another on its connection (HTTP pipelining): Node never tells it that the connection has ended.
+   */
   add(res: ServerResponse): boolean {
-    if (this.#stopped || this.#listeners.size >= MAX_LISTENERS) return false;
+    if (this.#stopped || this.#listeners.size >= MAX_LISTENERS || res.socket === null) return false;
     const nowMs = this.#options.clock.nowMs();
     const listener = { res, untilMs: nowMs + LISTEN_MS, sent: null, sentAtMs: nowMs, beatAtMs: nowMs };
     // Of no use for a further request, and a stop need not wait for it.
@@ -90,8 +93,10 @@ export class EventHub {
     const nowMs = clock.nowMs();
     const { res, sent, sentAtMs, beatAtMs, untilMs } = listener;
     if (res.writableLength > MAX_UNSENT_BYTES) {
+      this.#remove(listener);
       res.destroy();
     } else if (nowMs >= untilMs) {
+      this.#remove(listener); // the end of a connection whose phone is gone takes the system a quarter of an hour
       res.end();
     } else if (sent === null || isNews(sent, view, (nowMs - sentAtMs) / 1000)) {
       res.write(`data: ${render(view)}\n\n`);

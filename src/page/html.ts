@@ -1,4 +1,5 @@
 import { duration } from '../support/duration.ts';
+import { replaceUnsafe } from '../support/text.ts';
 import { SCRIPT } from './script.ts';
 import { STYLE } from './style.ts';
 import type { Card, PageView, Row, Trouble } from './view.ts';
@@ -12,12 +13,10 @@ export interface PageParts {
 }
 
 const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
-/** Control characters, and those that turn the direction of what follows: a proxy could rewrite the page with them. */
-const UNREADABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
-/** Any text, so that it shows as itself in an element or in a quoted attribute. */
+/** Any text, so that it shows as itself in an element or in a quoted attribute, and turns nothing beside it around. */
 export function escapeHtml(text: string): string {
-  return text.replace(UNREADABLE, '\ufffd').replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
+  return replaceUnsafe(text, '\ufffd').replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
 }
 
 export function partsOf(view: PageView): PageParts {

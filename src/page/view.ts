@@ -1,3 +1,4 @@
+import { counted, hostAndPort } from '../support/text.ts';
 import { type Headline, headlineOf, tellsOfTunnel, tunnelFailure } from './headline.ts';
 import type { PageStatus, PastFailure, Pin } from './status.ts';
 import { down, sentence, type Tone, up, type Words } from './words.ts';
@@ -96,7 +97,7 @@ function tunnelCard(status: PageStatus): Card {
     return { title, tone: 'plain', state, rows: [], trouble: null };
   }
   const { transport, proxy, forwards, streams, lastFailure } = tunnel;
-  const address = { words: [`${bracketed(proxy.host)}:${proxy.port}`], exact: true };
+  const address = { words: [hostAndPort(proxy.host, proxy.port)], exact: true };
   const rows: Row[] =
     transport === 'ssh'
       ? [{ name: 'SSH gateway', ...address }]
@@ -191,6 +192,3 @@ function announced({ name, interfaces }: NonNullable<PageStatus['mdns']>): strin
 function shortened(deviceKey: string): string {
   return deviceKey.length <= 8 ? deviceKey : `${deviceKey.slice(0, 8)}…`;
 }
-
-const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host);
-const counted = (count: number, thing: string) => `${count} ${thing}${count === 1 ? '' : 's'}`;

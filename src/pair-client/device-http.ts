@@ -1,7 +1,7 @@
 import { request } from 'node:http';
 import type { Clock } from '../support/clock.ts';
+import { hostAndPort } from '../support/text.ts';
 import type { Answer } from './answers.ts';
-import { hostAndPort } from './target.ts';
 
 export interface DeviceHttpOptions {
   host: string;

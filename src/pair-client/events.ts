@@ -1,5 +1,5 @@
 import { FAILURES, type FailureCode } from '../support/failures.ts';
-import { hostAndPort } from './target.ts';
+import { hostAndPort } from '../support/text.ts';
 
 /** A device as it is shown for a choice. */
 export interface ShownDevice {

@@ -1,5 +1,7 @@
 import { lookup } from 'node:dns/promises';
+import { isLinkLocal } from '../discovery/addresses.ts';
 import { browse, type FoundDevice } from '../discovery/browse.ts';
+import { abortScope } from '../support/abort-scope.ts';
 import { type Cancel, type Clock, pause } from '../support/clock.ts';
 import { asFailure, Failure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
@@ -95,22 +97,22 @@ export class Finder {
   /** Until the one that is wanted has answered, or all had the time to. */
   async #browse(wanted: string | null): Promise<FoundDevice[]> {
     const { clock, log, emit } = this.#options;
-    const enough = new AbortController();
+    const { scope, release } = abortScope(this.#signal);
     let cancel: Cancel = () => undefined;
     const onFound = (device: FoundDevice) => {
       if (wanted === null || !isNamed(device, wanted)) return;
       cancel();
-      cancel = clock.after(MORE_ADDRESSES_MS, () => enough.abort());
+      cancel = clock.after(MORE_ADDRESSES_MS, () => scope.abort());
     };
     try {
-      const signal = AbortSignal.any([this.#signal, enough.signal]);
-      return await browse({ timeoutMs: BROWSE_MS, clock, signal, onFound, log });
+      return await browse({ timeoutMs: BROWSE_MS, clock, signal: scope.signal, onFound, log });
     } catch (error) {
       const { code, message } = asFailure(error);
       emit({ event: 'note', code, sentence: message });
       return [];
     } finally {
       cancel();
+      release();
     }
   }
 
@@ -138,8 +140,7 @@ export class Finder {
 function devicePlace(device: FoundDevice, sought: boolean): Place {
   const { name, tunnelPort, httpPort, path, model } = device;
   // Older firmware listens on IPv4 alone, whichever way its answer came.
-  const isLinkLocalV6 = (address: string) => /^fe[89ab]/i.test(address);
-  const addresses = device.addresses.toSorted((a, b) => Number(isLinkLocalV6(a)) - Number(isLinkLocalV6(b)));
+  const addresses = device.addresses.toSorted((a, b) => Number(isLinkLocal(a)) - Number(isLinkLocal(b)));
   return { name, addresses, tunnelPort, httpPort: httpPort ?? HTTP_PORT, path, model, sought };
 }
 

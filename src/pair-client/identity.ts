@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
 import { chmod, type FileHandle, link, mkdtemp, open, readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fileErrorReason, makeFolder, syncFolder } from '../support/atomic-file.ts';
 import type { Clock } from '../support/clock.ts';
 import { Failure, systemCode } from '../support/failures.ts';
 import { runProgram } from '../support/program.ts';
+import { fingerprintOf } from '../support/ssh-blob.ts';
 import { cleanText } from '../support/text.ts';
 
 export interface Identity {
@@ -39,8 +39,7 @@ export async function prepareIdentity(path: string, tools: Tools): Promise<Ident
   const wasExposed = await protect(path);
   const publicLine = await publicLineOf(path, tools);
   await checkPublicFile(path, publicLine);
-  const digest = createHash('sha256').update(Buffer.from(publicLine.split(' ')[1] ?? '', 'base64'));
-  const fingerprint = `SHA256:${digest.digest('base64').replace(/=+$/, '')}`;
+  const fingerprint = fingerprintOf(Buffer.from(publicLine.split(' ')[1] ?? '', 'base64'));
   return { path, publicLine, fingerprint, isNew, wasExposed };
 }
 

@@ -11,6 +11,7 @@ import { Failure, systemCode } from '../support/failures.ts';
 export async function holdLock(runFolder: string): Promise<{ release(): Promise<void> }> {
   const name = createHash('sha256').update(runFolder).digest('hex').slice(0, 32);
   const server = createServer((socket) => socket.destroy());
+  server.on('error', () => undefined); // of somebody who connects; nobody has anything to say here
   try {
     server.listen(`\0zeroforce-pair-${name}`);
     await once(server, 'listening');

@@ -1,7 +1,9 @@
 import { runSsh } from '../openssh/run.ts';
 import type { Forward } from '../openssh/types.ts';
+import { abortScope } from '../support/abort-scope.ts';
 import { type Clock, pause } from '../support/clock.ts';
 import { asFailure, Failure, type FailureCode } from '../support/failures.ts';
+import { hostAndPort } from '../support/text.ts';
 import { type Answer, infoOf, type PeerInfo, readyOf, takenOf, wordsOf } from './answers.ts';
 import { askDevice } from './device-http.ts';
 import { type PairEvent, type WaitingReason, withoutRepeats } from './events.ts';
@@ -11,7 +13,6 @@ import { type Identity, prepareIdentity } from './identity.ts';
 import { holdLock } from './lock.ts';
 import { type Memory, memoryOf } from './memory.ts';
 import { provePin } from './proof.ts';
-import { hostAndPort } from './target.ts';
 
 export type LocalForward = Forward & { kind: 'local' };
 
@@ -155,12 +156,16 @@ class Client {
     const address = this.#address();
     this.#emit({ event: 'connecting', address, tunnelPort });
     const firstUse = !(await this.#memory.isPinned());
-    const enough = new AbortController();
+    const { scope, release } = abortScope(this.#signal);
+    let verified = false;
     const remembering: Promise<void>[] = [];
     const up = () => {
       this.#emit({ event: 'connected', address, tunnelPort, firstUse });
       remembering.push(this.#rememberDevice());
-      if (once) return enough.abort();
+      if (once) {
+        verified = true;
+        return scope.abort();
+      }
       for (const { listen, target } of forwards) {
         const [here, there] = [hostAndPort(listen.host, listen.port), hostAndPort(target.host, target.port)];
         this.#emit({ event: 'forward', listen: here, target: there });
@@ -182,10 +187,10 @@ class Client {
           clock,
         },
         { up, note: (code, sentence) => this.#emit({ event: 'note', code, sentence }) },
-        AbortSignal.any([this.#signal, enough.signal]),
+        scope.signal,
       );
       await Promise.all(remembering);
-      if (enough.signal.aborted) {
+      if (verified) {
         this.#emit({ event: 'verified' });
         return { kind: 'verified' };
       }
@@ -194,6 +199,8 @@ class Client {
       return { kind: 'lost', heldMs: end.heldMs };
     } catch (error) {
       return this.#notConnected(asFailure(error));
+    } finally {
+      release();
     }
   }
 

@@ -1,4 +1,5 @@
 import { prove } from '../srp/client.ts';
+import { GROUP, HASH } from '../srp/group.ts';
 import { type Answer, busyOf, objectOf, takenOf, wordsOf } from './answers.ts';
 import type { Outcome } from './flow.ts';
 import type { Memory } from './memory.ts';
@@ -6,8 +7,6 @@ import type { Memory } from './memory.ts';
 /** Posts JSON to a path below the device's, `/pin/challenge` for example. */
 export type Post = (path: string, json: unknown) => Promise<Answer>;
 
-const GROUP = 'rfc5054-3072';
-const HASH = 'SHA-512';
 /** What the device says to whoever may try again: pairing has closed; others have asked for too many challenges since. */
 const CLOSED = /^Not in pairing mode/;
 const OUTDATED = /^The challenge is unknown/;

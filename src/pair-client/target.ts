@@ -64,8 +64,3 @@ function portOf(text: string | undefined, bad: (why: string) => Failure): number
   if (port < 1 || port > 65_535) throw bad('has a port that is not between 1 and 65535');
   return port;
 }
-
-/** `127.0.0.1:13240` or `[::1]:13240`. */
-export function hostAndPort(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}

@@ -1,12 +1,12 @@
-import { constants, lstat, open, readdir, realpath, stat, unlink } from 'node:fs/promises';
+import { constants, lstat, open, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import {
   type FileOwner,
   fileErrorReason,
   makeFolder,
+  removeFile,
   removeLeftovers,
   replaceFile,
-  syncFolder,
 } from '../support/atomic-file.ts';
 import { Failure, systemCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
@@ -94,10 +94,7 @@ export class KeyFile {
    */
   async remove(): Promise<void> {
     try {
-      await removeLeftovers(this.path);
-      await unlink(this.path).catch(unlessMissing);
-      // Also where there was none: who removed it may have been killed before this step.
-      await syncFolder(dirname(this.path)).catch(unlessMissing);
+      await removeFile(this.path);
     } catch (error) {
       throw new Failure('key.unwritable', `${this.path} could not be removed: ${fileErrorReason(error)}`, {
         cause: error,
@@ -177,10 +174,6 @@ export class KeyFile {
       folder = dirname(folder);
     }
   }
-}
-
-function unlessMissing(error: unknown): void {
-  if (systemCode(error) !== 'ENOENT') throw error;
 }
 
 function validKey(text: string): PublicKey | null {

@@ -1,7 +1,7 @@
-import { constants, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileErrorReason, makeFolder, removeLeftovers, replaceFile, syncFolder } from '../support/atomic-file.ts';
+import { fileErrorReason, makeFolder, removeFile, removeLeftovers, replaceFile } from '../support/atomic-file.ts';
 import { Failure, systemCode } from '../support/failures.ts';
+import { readSmallFile } from '../support/small-file.ts';
 
 /** What is kept of the PIN: never the PIN itself (pairing: PIN). */
 export interface StoredPin {
@@ -26,14 +26,7 @@ export class PinFile {
   /** @throws Failure `state.unreadable`, also when the file is damaged: a count that nobody knows must not begin at 0 */
   async read(): Promise<StoredPin | null> {
     try {
-      // O_NONBLOCK: a named pipe in that place must not hang the service.
-      const file = await open(this.#path, constants.O_RDONLY | constants.O_NONBLOCK);
-      try {
-        const { buffer, bytesRead } = await file.read(Buffer.alloc(READ_MAX_BYTES), 0, READ_MAX_BYTES, 0);
-        return parse(buffer.toString('utf8', 0, bytesRead));
-      } finally {
-        await file.close();
-      }
+      return parse((await readSmallFile(this.#path, READ_MAX_BYTES)).bytes.toString('utf8'));
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return null;
       const reason = fileErrorReason(error);
@@ -60,12 +53,7 @@ export class PinFile {
    * @throws Failure `state.unwritable`
    */
   async remove(): Promise<void> {
-    await this.#change(async () => {
-      await removeLeftovers(this.#path);
-      await unlink(this.#path).catch(unlessMissing);
-      // Also where there was none: who removed it may have been killed before this step.
-      await syncFolder(this.#stateDir).catch(unlessMissing);
-    });
+    await this.#change(() => removeFile(this.#path));
   }
 
   async #change(task: () => Promise<void>): Promise<void> {
@@ -76,10 +64,6 @@ export class PinFile {
       throw new Failure('state.unwritable', `${this.#path} could not be written: ${reason}`, { cause: error });
     }
   }
-}
-
-function unlessMissing(error: unknown): void {
-  if (systemCode(error) !== 'ENOENT') throw error;
 }
 
 /** @throws Error without a word of the content: it is as good as the PIN to whoever has time */

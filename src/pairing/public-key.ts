@@ -1,6 +1,8 @@
-import { createHash, createPublicKey } from 'node:crypto';
+import { createPublicKey } from 'node:crypto';
 import sshpk from 'sshpk';
 import { Failure } from '../support/failures.ts';
+import { fingerprintOf } from '../support/ssh-blob.ts';
+import { UNSAFE } from '../support/text.ts';
 
 /** An OpenSSH public key that has been checked to its last byte. */
 export interface PublicKey {
@@ -24,10 +26,6 @@ const RSA_MIN_BITS = 2048; // pairing: key file
 const RSA_MAX_BITS = 16_384; // the longest number that OpenSSH reads
 const RSA_MIN_EXPONENT = 65_537n; // a smaller one makes signatures forgeable where padding is checked carelessly
 const RSA_MAX_EXPONENT = 2n ** 256n; // FIPS 186-5, A.1.1
-
-/** Controls (U+0085 among them), line and paragraph separators, and what reverses the text in a log or a terminal. */
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u;
-const LONE_SURROGATE = /[\ud800-\udfff]/u;
 
 const PRIVATE_KEY = /-{4,5} ?BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File|^b3BlbnNzaC1rZXktdjE/;
 
@@ -98,7 +96,7 @@ function splitLine(text: string): { type: string; base64: string; comment: strin
     refuse('this is a key file of another format; an OpenSSH line is needed: ssh-keygen -i -f FILE');
   }
   if (/[\r\n]/.test(line)) refuse('there is more than one line; exactly one key is accepted');
-  const unprintable = UNPRINTABLE.exec(line)?.[0] ?? LONE_SURROGATE.exec(line)?.[0];
+  const unprintable = UNSAFE.exec(line)?.[0];
   if (unprintable !== undefined) {
     const codePoint = unprintable.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0');
     refuse(`the key holds the character U+${codePoint}; control and line-separator characters are not accepted`);
@@ -221,8 +219,7 @@ function measure(blob: Buffer): { bits: number; fingerprint: string } {
 
 /** What sshpk would tell if it knew sk-* types; both of them hold a point of 256 bits. */
 function measureSecurityKey(blob: Buffer): { bits: number; fingerprint: string } {
-  const hash = createHash('sha256').update(blob).digest('base64').replace(/=$/, '');
-  return { bits: 256, fingerprint: `SHA256:${hash}` };
+  return { bits: 256, fingerprint: fingerprintOf(blob) };
 }
 
 /** Reads the length-prefixed fields of a blob (RFC 4251 section 5, `string`). */

@@ -1,7 +1,7 @@
-import { constants, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileErrorReason, makeFolder, removeLeftovers, replaceFile } from '../support/atomic-file.ts';
 import { Failure, systemCode } from '../support/failures.ts';
+import { readSmallFile } from '../support/small-file.ts';
 
 /** What is remembered of resets across a power cut. */
 export interface ResetMemory {
@@ -30,13 +30,7 @@ export class ResetJournal {
   /** @throws Failure `state.unreadable`, also when the file is damaged: then nobody knows what was acted on */
   async read(): Promise<ResetMemory> {
     try {
-      const file = await open(this.#path, constants.O_RDONLY | constants.O_NONBLOCK);
-      try {
-        const { buffer, bytesRead } = await file.read(Buffer.alloc(READ_MAX_BYTES), 0, READ_MAX_BYTES, 0);
-        return parse(buffer.toString('utf8', 0, bytesRead));
-      } finally {
-        await file.close();
-      }
+      return parse((await readSmallFile(this.#path, READ_MAX_BYTES)).bytes.toString('utf8'));
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return NOTHING;
       const reason = fileErrorReason(error);

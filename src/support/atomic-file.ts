@@ -58,6 +58,20 @@ export async function removeLeftovers(path: string): Promise<void> {
 }
 
 /**
+ * Removes a file, or a link itself; when it resolves, there is none after a power cut either. Also where there is none
+ * now: who removed it may have been killed before the last step. Not to be called while a `replaceFile` of it is under way.
+ */
+export async function removeFile(path: string): Promise<void> {
+  await removeLeftovers(path);
+  await unlink(path).catch(unlessMissing);
+  await syncFolder(dirname(path)).catch(unlessMissing);
+}
+
+function unlessMissing(error: unknown): void {
+  if (systemCode(error) !== 'ENOENT') throw error;
+}
+
+/**
  * Makes a folder, and those above it that are missing (0700), so that they survive a power cut. Made by root, they
  * belong to the owner of the folder they are made in. What exists is left as it is.
  *

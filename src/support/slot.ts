@@ -34,7 +34,7 @@ export class Slot<T extends Part> {
       const before = this.#current;
       if (this.#started) await before?.stop();
       this.#current = next;
-      if (this.#started) await next?.start();
+      if (this.#started && !this.#stopped) await next?.start(); // else `stop` would wait for its start, too
     });
   }
 

@@ -8,6 +8,7 @@ import {
   type TLSSocket,
   connect as tlsConnect,
 } from 'node:tls';
+import { abortScope } from '../support/abort-scope.ts';
 import type { Clock } from '../support/clock.ts';
 import { Failure, type FailureCode, systemCode } from '../support/failures.ts';
 import { readSmallFile, UnfitFile } from '../support/small-file.ts';
@@ -69,10 +70,7 @@ const KEEPALIVE_MS = 20_000;
  */
 export async function dial(proxy: ProxyAddress, options: DialOptions): Promise<Dialled> {
   const { clock, signal, timeoutMs } = options;
-  const scope = new AbortController();
-  const abort = () => scope.abort(signal.reason);
-  if (signal.aborted) abort();
-  signal.addEventListener('abort', abort);
+  const { scope, release } = abortScope(signal);
   let late: FailureCode = 'proxy.timeout';
   let step = 'reading the CA file';
   const cancelDeadline = clock.after(timeoutMs, () =>
@@ -91,7 +89,7 @@ export async function dial(proxy: ProxyAddress, options: DialOptions): Promise<D
     return await secured(proxy, dialled, trust, scope.signal);
   } finally {
     cancelDeadline();
-    signal.removeEventListener('abort', abort);
+    release();
   }
 }
 

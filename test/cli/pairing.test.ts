@@ -208,3 +208,16 @@ t.test('config check --json: valid, or every fault, with the exit code of the te
   t.equal(valid, false);
   t.equal(faults.length, 2);
 });
+
+t.test('a PIN is shown however long the changes before it take', async (t) => {
+  const netstat = join(temporaryFolder(t), 'netstat');
+  writeFileSync(netstat, '#!/bin/sh\nexec sleep 100\n', { mode: 0o755 });
+  const service = await device(t, { ZEROFORCE_NETSTAT: netstat });
+  // Each waits for the poll under way and for its own, 3 s both, and for the change before it.
+  const opened = [pairing(service, 'open'), pairing(service, 'open')];
+  const startMs = performance.now();
+  const pin = pairing(service, 'pin');
+  for (const output of await Promise.all(opened)) t.match(output, { code: 1, stderr: /pairing.tunnel-unknown/ });
+  t.ok(performance.now() - startMs > 5_000, 'longer than a question may take');
+  t.match(await pin, { code: 0, stdout: /^The new PIN is \d{8}$/m });
+});

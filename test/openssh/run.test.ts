@@ -375,6 +375,16 @@ t.test('stop, in every state: nothing is left', requires('ssh', ...GATEWAY_NEEDS
   });
 });
 
+t.test('what a peer makes ssh say moves no cursor', async (t) => {
+  const folder = await temporaryFolder(t);
+  const program = join(folder, 'ssh');
+  await writeFile(program, "#!/bin/sh\nprintf 'before\\rsome\\033[2Jwords\\n' >&2\nexit 255\n", { mode: 0o755 });
+  const { publicKey: hostKey } = await makeKey(join(folder, 'key'), 'gateway');
+  const options = await sshOptions(t, { port: 1, hostKey });
+  const { message } = await failureOf(t, { ...options, program });
+  t.equal(message, '127.0.0.1:1 was not reached, ssh says: before some [2Jwords');
+});
+
 t.test('an ssh that was killed from outside, and one that a killed process left behind', needs, async (t) => {
   const gateway = await startGateway(t);
   const options = { ...(await sshOptions(t, gateway)), forwards: [remote(22)] };

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, get, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import t, { type Test } from 'tap';
 import { EventHub, MAX_LISTENERS } from '../../src/page/events.ts';
 import type { PageStatus } from '../../src/page/page.ts';
@@ -72,7 +72,7 @@ async function startHub(t: Test) {
     clock.advance(1_000);
     await until('the next timer', () => clock.pending > 0);
   };
-  return { clock, device, hub, listen, second, has };
+  return { port, clock, device, hub, listen, second, has };
 }
 
 t.test('who begins to listen is told the state at once, and later what changes', async (t) => {
@@ -127,6 +127,18 @@ t.test(`more than ${MAX_LISTENERS} are turned away, until one leaves`, async (t)
   t.equal((await listen()).status, 503);
   all[0]?.leave();
   await until('room', async () => (await listen()).status === 200);
+});
+
+t.test('requests that wait behind another one on its connection take no room', async (t) => {
+  const { port, clock, listen } = await startHub(t);
+  const stranger = connect(port, '127.0.0.1');
+  stranger.on('error', () => undefined).write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(MAX_LISTENERS));
+  await once(stranger, 'data');
+  const phones = await Promise.all(Array.from({ length: MAX_LISTENERS - 1 }, listen));
+  t.ok(phones.every(({ status }) => status === 200));
+  for (const { leave } of phones) leave();
+  stranger.destroy();
+  await until('the end of the timer', () => clock.pending === 0);
 });
 
 t.test('a listener is asked to come back after ten minutes: it may be a phone that is long gone', async (t) => {

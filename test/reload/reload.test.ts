@@ -106,6 +106,22 @@ t.test('what ends the session waits until no stream is open; what needs a restar
   });
 });
 
+t.test('a reload that is under way replaces what waits', async (t) => {
+  const meeting = { deviceKey: 'k', token: 't', proxy: { host: 'a.example' } };
+  const { write, reloader, target, told, clock, look } = await setUp(t, { meeting });
+  target.idle = false;
+  write({ meeting: { ...meeting, proxy: { host: 'b.example' } } });
+  await look(1);
+  write({ meeting: { ...meeting, proxy: { host: 'c.example' } } });
+  const reloading = reloader.reload();
+  await Promise.resolve(); // the file counts as looked at, and is being read
+  target.idle = true;
+  clock.advance(LOOK_MS);
+  await reloading;
+  await reloader.stop();
+  t.equal(told.at(-1)?.config.meeting?.proxy.host, 'c.example');
+});
+
 t.test('after the stop nothing is read and no timer is left', async (t) => {
   const { write, reloader, clock, told } = await setUp(t, {});
   await reloader.stop();

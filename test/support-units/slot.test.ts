@@ -64,3 +64,16 @@ t.test('nothing starts before the start or after the stop', async (t) => {
   await stopped;
   t.notOk(log.includes('c starts'));
 });
+
+t.test('a stop in the middle of an exchange starts nothing more', async (t) => {
+  const log: string[] = [];
+  const slot = new Slot(part('a', log));
+  await slot.start();
+  const exchanged = slot.replace(part('b', log));
+  await Promise.resolve();
+  await Promise.resolve();
+  t.equal(log.at(-1), 'a stops');
+  await slot.stop();
+  await exchanged;
+  t.notOk(log.includes('b starts'));
+});
