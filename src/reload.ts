@@ -42,6 +42,8 @@ export class Reloader {
   #config: Config;
   #values: Values;
   #notices: readonly Notice[];
+  /** Why the file as it is now is not taken on; empty where it is. */
+  #refusal: readonly Notice[] = [];
   /** What was read last, as long as a part of it waits for a moment without streams. */
   #waiting: LoadedConfig | null = null;
   #fileState: string;
@@ -77,6 +79,7 @@ export class Reloader {
     return this.#enqueue(async () => {
       this.#fileState = stateOf(this.#file);
       const next = await this.#options.load();
+      this.#refusal = [];
       await this.#apply(next);
       await this.#options.onApplied(next);
     });
@@ -109,7 +112,7 @@ export class Reloader {
     this.#config = plan.config;
     this.#values = plan.values;
     this.#notices = [...next.notices, ...outstanding];
-    await target.reconfigure(plan.config, applied, this.#notices);
+    await target.reconfigure(plan.config, applied, [...this.#notices, ...this.#refusal]);
     log.info({ applied, whenIdle, atRestart }, 'the configuration was read anew');
     for (const { code, sentence } of outstanding) log.warn({ code, remedy: FAILURES[code] }, sentence);
   }
@@ -120,7 +123,8 @@ export class Reloader {
     const { message } = asFailure(error);
     const sentence = `the new configuration is refused, and the running one is kept: ${message}`;
     log.error({ code: 'config.refused', remedy: FAILURES['config.refused'] }, sentence);
-    await target.reconfigure(this.#config, [], [...this.#notices, { code: 'config.refused', sentence }]);
+    this.#refusal = [{ code: 'config.refused', sentence }];
+    await target.reconfigure(this.#config, [], [...this.#notices, ...this.#refusal]);
   }
 }
 

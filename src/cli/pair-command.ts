@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { accessSync, constants } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, rmdir } from 'node:fs/promises';
 import { homedir, constants as osConstants, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { humanText, jsonLine, type PairEvent } from '../pair-client/events.ts';
@@ -41,10 +41,12 @@ export async function pairCommand(
   const { pinText, host } = takePin(hostArgument, options);
   const stop = stopSignals();
   const emit = printer(options.json === true, style, () => stop.by);
+  let runFolder: string | null = null;
   try {
     const target = parseTarget(host);
     const identityFile = resolve(options.identity ?? join(homedir(), '.config/zeroforce/id_ed25519'));
     const folder = `zeroforce-pair-${digest(`${identityFile}\n${host ?? ''}`)}`;
+    runFolder = join(runBase(), options.once ? `${folder}-once-${process.pid}` : folder);
     await pair(
       {
         target,
@@ -56,7 +58,7 @@ export async function pairCommand(
         once: options.once === true,
         pin: (signal) => pinFrom(pinText, options, signal),
         choose: canAsk() ? (devices, signal) => askNumber(devices.length, signal) : null,
-        runFolder: join(runBase(), options.once ? `${folder}-once-${process.pid}` : folder),
+        runFolder,
         sshProgram: 'ssh',
         emit,
         clock: systemClock,
@@ -71,6 +73,9 @@ export async function pairCommand(
       emit({ event: 'failed', code: failure.code, sentence: failure.message, exitCode: exitCodeOf(failure) });
     }
     throw failure; // the text for people is written in one place
+  } finally {
+    // With --once each run has a folder of its own; the other one is that of whoever holds the tunnel.
+    if (options.once && runFolder !== null) await rmdir(runFolder).catch(() => undefined);
   }
   if (stop.by === null) return EXIT.ok;
   const exitCode = 128 + osConstants.signals[stop.by];

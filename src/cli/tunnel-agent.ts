@@ -110,6 +110,8 @@ const service = () => import('./service-commands.ts');
 /** What a service prints is its log, and one that cannot be written is lost: it ends no service. */
 async function serve(service: () => Promise<number>): Promise<void> {
   outputCounts = false;
+  // A reload that is asked for while the service still loads must not end it; it has not read its configuration yet.
+  process.on('SIGHUP', () => undefined);
   finish(await service());
   // Lines that nobody reads must not keep the process; they alone can still be under way.
   setTimeout(() => process.exit(), LAST_LINES_MS).unref();

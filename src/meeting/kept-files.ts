@@ -48,7 +48,7 @@ export async function readOwnKey(path: string): Promise<string> {
 export async function keepKnownHosts({ file, hosts }: KnownHosts, answer: readonly HostKeyLine[]): Promise<boolean> {
   const lines = linesAbout(hosts, answer);
   if (lines.length === 0) {
-    const names = hosts.map(({ host }) => host).join(' and ');
+    const names = [...new Set(hosts.map(({ host }) => host))].join(' and ');
     throw new Failure('meeting.api-answer', `GET /api/ssh-hostkey: the answer has no host key of ${names}`);
   }
   try {

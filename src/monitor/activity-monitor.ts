@@ -1,7 +1,7 @@
 import { type Clock, pause } from '../support/clock.ts';
 import { asFailure, type Failure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
-import { writeFlag, writeSinceConnected } from './flag-file.ts';
+import { readFlag, writeFlag, writeSinceConnected } from './flag-file.ts';
 import { type Connection, type CountEnd, establishedOn, parseNetstat } from './netstat.ts';
 import { runNetstat } from './run-netstat.ts';
 
@@ -51,8 +51,8 @@ export class ActivityMonitor {
 
   #observation: Observation | null = null;
   #polledAtMs: number | null = null;
-  /** When each present connection was first seen, by the text of its two ends. */
-  #firstSeenMs = new Map<string, number>();
+  /** When each present connection was first seen, by the text of its two ends; null before the first poll that could tell. */
+  #firstSeenMs: Map<string, number> | null = null;
   /** null while a tunnel is up. Before the first one, the start of the monitor stands in for the loss. */
   #lostAtMs: number | null;
 
@@ -99,7 +99,7 @@ export class ActivityMonitor {
   status(): MonitorStatus {
     return {
       observation: this.#observation,
-      connections: this.#firstSeenMs.size,
+      connections: this.#firstSeenMs?.size ?? 0,
       sinceConnectedSeconds: this.#sinceConnectedSeconds(),
       polledAtMs: this.#polledAtMs,
     };
@@ -159,15 +159,21 @@ export class ActivityMonitor {
     }
   }
 
+  /**
+   * A tunnel outlives the monitor, at a restart and at a reload. Where the one before has left its flag, it had confirmed
+   * what is found at the first poll: else pairing could open beside a tunnel that stands.
+   */
   #hasConfirmed(connections: Connection[]): boolean {
-    const nowMs = this.#options.clock.nowMs();
+    const { clock, confirmMs, runDir } = this.#options;
+    const nowMs = clock.nowMs();
+    const newSeenMs = this.#firstSeenMs === null && readFlag(runDir) === 'present' ? nowMs - confirmMs : nowMs;
     const firstSeenMs = new Map<string, number>();
     for (const { local, remote } of connections) {
       const name = `${local.address}:${local.port} ${remote.address}:${remote.port}`;
-      firstSeenMs.set(name, this.#firstSeenMs.get(name) ?? nowMs);
+      firstSeenMs.set(name, this.#firstSeenMs?.get(name) ?? newSeenMs);
     }
     this.#firstSeenMs = firstSeenMs;
-    return [...firstSeenMs.values()].some((seenMs) => nowMs - seenMs >= this.#options.confirmMs);
+    return [...firstSeenMs.values()].some((seenMs) => nowMs - seenMs >= confirmMs);
   }
 
   #sinceConnectedSeconds(): number {

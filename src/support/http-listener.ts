@@ -1,6 +1,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Cancel, Clock } from './clock.ts';
+import { Crowd } from './crowd.ts';
 import { Failure, type FailureCode, systemCode } from './failures.ts';
 import type { Log } from './log.ts';
 
@@ -91,7 +92,8 @@ export class HttpListener {
       headersTimeout: HEADERS_TIMEOUT_MS,
       connectionsCheckingInterval: LATE_CHECK_MS,
     });
-    server.maxConnections = MAX_CONNECTIONS;
+    const crowd = new Crowd(MAX_CONNECTIONS);
+    server.on('connection', (socket) => crowd.admit(socket));
     server.on('request', this.#options.handler);
     return new Promise((resolve, reject) => {
       server.once('error', reject);

@@ -71,6 +71,19 @@ t.test('a running service takes on a changed file, and open streams go on', requ
   });
 });
 
+t.test('SIGHUP is harmless before the configuration was read', requires('netstat'), async (t) => {
+  const folder = temporaryFolder(t);
+  const early = join(folder, 'early.cjs');
+  // The first thing that a service does once it is loaded is to set its umask.
+  writeFileSync(
+    early,
+    `const set = process.umask;
+     process.umask = (mask) => { process.kill(process.pid, 'SIGHUP'); return set(mask); };`,
+  );
+  const service = await device(t, { NODE_OPTIONS: `--require=${early}` }, { folder });
+  t.equal(await service.stop(), 0);
+});
+
 t.test('SIGHUP is harmless while the service starts, and to the monitor alone', requires('netstat'), async (t) => {
   const service = await device(t, { ZEROFORCE_MONITOR_INTERVAL: '60' });
   for (let count = 0; count < 20; count += 1) process.kill(service.pid, 'SIGHUP');

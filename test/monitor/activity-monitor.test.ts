@@ -253,6 +253,19 @@ t.test('with confirmMs a connection counts only once it has lasted so long', asy
   t.equal(await kindAfter(5_000), 'active');
 });
 
+t.test('a tunnel that the monitor before had confirmed stands from the first poll on', async (t) => {
+  const { monitor, clock, prints, flag, runDir } = setUp(t, { confirmMs: 15_000 });
+  mkdirSync(runDir);
+  writeFileSync(join(runDir, FLAG_NAME), '');
+  prints(TUNNEL);
+  t.match(await monitor.poll(), { kind: 'active' }, 'the flag of a restart or reload vouches for it');
+  t.equal(flag(), 'present');
+  clock.advance(5_000);
+  prints(OTHER_TUNNEL);
+  t.match(await monitor.poll(), { kind: 'none' }, 'what comes later has to last');
+  t.equal(flag(), 'absent');
+});
+
 t.test('connections that flap never confirm', async (t) => {
   const { monitor, clock, prints } = setUp(t, { confirmMs: 6_000 });
   for (let round = 0; round < 4; round += 1) {

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { freePort, run } from '../support/processes.ts';
@@ -54,8 +54,11 @@ t.test('a fresh device, a fresh client, and every restart after that', needs, as
   });
 
   await t.test('but --once only checks the key', async (t) => {
-    const check = startPair(t, [...args, '--once'], { home });
+    const runFolders = join(home, 'run');
+    mkdirSync(runFolders);
+    const check = startPair(t, [...args, '--once'], { home, env: { XDG_RUNTIME_DIR: runFolders } });
     t.equal(await check.exit(), 0, check.stdout + check.stderr);
+    t.strictSame(readdirSync(runFolders), [], 'it leaves nothing behind');
     t.strictSame(check.events.at(-1)?.event, 'verified');
     t.match(await throughTunnel(), { hostname: /./ }, 'the tunnel stands as before');
   });

@@ -122,6 +122,21 @@ t.test('a reload that is under way replaces what waits', async (t) => {
   t.equal(told.at(-1)?.config.meeting?.proxy.host, 'c.example');
 });
 
+t.test('a file that breaks while values wait is still refused when they are taken on', async (t) => {
+  const { write, target, look } = await setUp(t, { transport: 'none' });
+  target.idle = false;
+  write({ transport: 'ssh', ssh: { host: 'gateway', trustFirst: true, token: 'abc' } });
+  t.match(await look(1), { changed: [], codes: ['config.not-yet'] });
+  write('{"transport":');
+  t.match(await look(2), { codes: ['config.not-yet', 'config.refused'] });
+  target.idle = true;
+  const taken = await look(3);
+  t.ok(taken?.changed.includes('transport'));
+  t.strictSame(taken?.codes, ['config.refused']);
+  write({ transport: 'none' });
+  t.strictSame((await look(4))?.codes, []);
+});
+
 t.test('after the stop nothing is read and no timer is left', async (t) => {
   const { write, reloader, clock, told } = await setUp(t, {});
   await reloader.stop();

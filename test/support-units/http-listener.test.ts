@@ -124,19 +124,30 @@ t.test('a stop cuts an answer that does not come', async (t) => {
   await cut;
 });
 
-t.test('more connections than 128 are turned away, and the first ones are served on', async (t) => {
+t.test('who holds more than 128 connections loses the oldest, and keeps nobody else out', async (t) => {
   const { http } = listener(t);
   await http.start();
-  const first = await Promise.all(Array.from({ length: 128 }, () => open(t, portOf(http))));
-  const surplus = await open(t, portOf(http));
-  await once(surplus, 'close');
-  const [served] = first;
-  served?.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
-  t.match(String(await once(served as Socket, 'data')), /200 OK/);
+  const other = await open(t, portOf(http), '127.0.0.9');
+  const crowd = await Promise.all(Array.from({ length: 127 }, () => open(t, portOf(http))));
+  const closed = new Set<Socket>();
+  for (const socket of crowd) socket.once('close', () => closed.add(socket)).resume();
+  const more = await Promise.all(Array.from({ length: 20 }, () => open(t, portOf(http))));
+  t.equal(await ask(http), 'hello', 'a new connection is served');
+  t.match(await askOver(other), /200 OK/, 'so is the only one of another source, the oldest of all');
+  await until('the surplus to be closed', () => closed.size >= 21);
+  t.equal(closed.size, 21);
+  t.notOk(closed.has(crowd.at(-1) as Socket));
+  t.match(await askOver(more.at(-1) as Socket), /200 OK/);
 });
 
-async function open(t: Test, port: number): Promise<Socket> {
-  const socket = connect(port, '127.0.0.1').on('error', () => {});
+async function askOver(socket: Socket): Promise<string> {
+  const answer = once(socket, 'data');
+  socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+  return String((await answer)[0]);
+}
+
+async function open(t: Test, port: number, localAddress = '127.0.0.1'): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', localAddress }).on('error', () => {});
   t.teardown(() => void socket.destroy());
   await once(socket, 'connect');
   return socket;
