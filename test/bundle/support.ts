@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
+import { cp } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Test } from 'tap';
+import wholeFile, { type Test } from 'tap';
 import { DEVICE_NODE, DEVICE_NODE_FOLDER } from '../../bench/node-versions.ts';
 import { bundle } from '../../scripts/bundle.ts';
 import { temporaryFolder } from '../device/support.ts';
@@ -11,15 +12,19 @@ export const NODES: readonly (readonly [string, string])[] = [
   [`Node ${DEVICE_NODE}`, DEVICE_NODE_FOLDER] as const,
 ].filter(([, folder]) => existsSync(join(folder, 'node')));
 
-/** The program as it is installed: made into a folder of its own, with no packages in reach. */
+/** The program as it is installed: two files in a folder of their own, with no packages in reach. */
 export async function installed(t: Test): Promise<{ folder: string; launcher: string; program: string }> {
   const folder = join(temporaryFolder(t), 'installed');
   for (let above = folder; above !== dirname(above); above = dirname(above)) {
     if (existsSync(join(above, 'node_modules'))) throw new Error(`packages are in reach: ${above}/node_modules`);
   }
-  const program = await bundle(join(folder, 'tunnel-agent.cjs'));
-  return { folder, program, launcher: join(folder, 'tunnel-agent') };
+  built ??= bundle(join(temporaryFolder(wholeFile), 'tunnel-agent.cjs'));
+  await cp(dirname(await built), folder, { recursive: true });
+  return { folder, program: join(folder, 'tunnel-agent.cjs'), launcher: join(folder, 'tunnel-agent') };
 }
+
+/** Once for all tests of a file. */
+let built: Promise<string> | null = null;
 
 /** For `startService`: runs this launcher with this Node, instead of that of the checkout, and nowhere near to it. */
 export function runInstead(launcher: string, nodeFolder: string): string[] {
