@@ -30,7 +30,10 @@ export async function runNetstat(options: RunNetstatOptions): Promise<string> {
     case 'too-much':
       throw new Failure('monitor.netstat-unreadable', `${command} -tn printed more than ${MAX_OUTPUT_BYTES} bytes`);
     case 'missing':
-      throw new Failure('monitor.netstat-missing', `there is no program ${command} in the folders of the system's programs`);
+      throw new Failure(
+        'monitor.netstat-missing',
+        `there is no program ${command} in the folders of the system's programs`,
+      );
     case 'failed': {
       const why = firstLine(end.stderr) || end.why;
       throw new Failure('monitor.netstat-failed', `${command} -tn failed: ${why}`, { cause: end.cause });
