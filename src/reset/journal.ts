@@ -53,9 +53,13 @@ export class ResetJournal {
 }
 
 function parse(text: string): ResetMemory {
-  const { bootFile, underWay } = JSON.parse(text) as Record<string, unknown>;
-  if ((bootFile !== null && typeof bootFile !== 'string') || (underWay !== null && typeof underWay !== 'string')) {
-    throw new Error('it is damaged');
+  try {
+    const { bootFile, underWay } = JSON.parse(text) as Record<string, unknown>;
+    if (isTextOrNull(bootFile) && isTextOrNull(underWay)) return { bootFile, underWay };
+  } catch {
+    // no JSON, or no object; the words of JSON.parse would repeat the file
   }
-  return { bootFile, underWay };
+  throw new Error('it is damaged');
 }
+
+const isTextOrNull = (value: unknown): value is string | null => value === null || typeof value === 'string';

@@ -148,7 +148,7 @@ t.test('a damaged memory resets nothing: the boot file that is there counts as a
     const first = boot(folder);
     await first.reset.atStart();
     t.strictSame(first.done, [], damage);
-    t.match(first.reset.failure(), { code: 'state.unreadable' });
+    t.match(first.reset.failure(), { code: 'state.unreadable', message: /could not be read: it is damaged$/ });
     const second = boot(folder);
     await second.reset.atStart();
     t.strictSame(second.done, [], damage);
