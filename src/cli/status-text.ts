@@ -63,7 +63,7 @@ function monitor(state: DeviceStatus['monitor']): string {
 }
 
 function mdns(state: DeviceStatus['mdns']): string {
-  if (state === null) return 'off (ZEROFORCE_MDNS=0)';
+  if (state === null) return 'off (mdns.enabled)';
   const announced = state.interfaces.filter((each) => each.state === 'announced').map(({ name }) => name);
   if (announced.length > 0) return `announced as ${state.name} on ${announced.join(', ')}`;
   const claiming = state.interfaces.some((each) => each.state === 'claiming');

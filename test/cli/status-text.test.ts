@@ -145,7 +145,7 @@ for (const [what, part, line] of [
   ['an outside monitor', () => ({ monitor: null }), "  monitor  another program's (ZEROFORCE_MONITOR=off)"],
   ['no HTTP', () => ({ http: null }), '  http     not listening'],
   ['HTTP on IPv4', () => ({ http: { host: '0.0.0.0', port: 5001 } }), '  http     0.0.0.0:5001'],
-  ['no announcing', () => ({ mdns: null }), '  mdns     off (ZEROFORCE_MDNS=0)'],
+  ['no announcing', () => ({ mdns: null }), '  mdns     off (mdns.enabled)'],
   [
     'a name that is asked for',
     mdns({ interfaces: [{ name: 'eth0', addresses: [], state: 'claiming' }] }),
