@@ -131,9 +131,11 @@ export class LinkAnnouncer {
     const { clock, random } = this.#options;
     try {
       await this.#open();
+      if (signal.aborted) return;
+      // From here on: what was said a moment before our question need not be said again as its answer (RFC 6762 7.4).
+      this.#state = 'probing';
       await pause(clock, waitMs + random() * PROBE_MS, signal);
       for (let sent = 0; sent < PROBES && !signal.aborted; sent += 1) {
-        this.#state = 'probing';
         await this.#send(probeFor(this.#records), 'query');
         await pause(clock, PROBE_MS, signal);
         // On a machine that is busy with its start the time may be up before the answers that came have been read.

@@ -12,6 +12,7 @@ import {
   machine,
   NEEDS_AVAHI,
   NEEDS_NETWORK,
+  settled,
   untilAnnounced,
 } from './support.ts';
 
@@ -20,6 +21,7 @@ t.test('a name that is taken, by a service or by a machine, gets a number', requ
   connect([device, 'eth0'], [other, 'peer', '10.72.1.2/24']);
   const neighbour = await avahi(t, other, 'beamer-2');
   await neighbour.publish('beamer', '_usbip._tcp', 3240);
+  await settled(other);
   const browser = neighbour.browse('_usbip._tcp');
   device.ip('addr', 'add', '10.72.1.1/24', 'dev', 'eth0');
   const service = await announcedDevice(t, device, 'beamer');

@@ -2,6 +2,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import type { FoundDevice } from '../../src/discovery/browse.ts';
 import { device, temporaryFolder, untilStatus } from '../device/support.ts';
@@ -159,6 +160,21 @@ export async function browseOn({ namespace }: Machine, timeoutMs: number): Promi
   if (output.code !== 0) throw new Error(output.stderr);
   return JSON.parse(output.stdout) as FoundDevice[];
 }
+
+/**
+ * When an mDNS program on this machine holds what it has registered: no address is being checked any more (RFC 4862 5.4),
+ * for which it would ask for its names again, and it has said everything for the third time (RFC 6762 8.3). Before that
+ * avahi may give in to whoever asks for the same name.
+ */
+export async function settled({ namespace }: Machine): Promise<void> {
+  await until('the addresses to be final', async () => {
+    return (await runOn(namespace, 'ip', '-6', 'addr', 'show', 'tentative')).stdout === '';
+  });
+  await sleep(THIRD_ANNOUNCEMENT_MS);
+}
+
+/** After 0, 1 and 3 s, with some slack. */
+const THIRD_ANNOUNCEMENT_MS = 4_000;
 
 export function runOn(namespace: string, ...command: string[]): Promise<Output> {
   return run('ip', ['netns', 'exec', namespace, ...command], { timeoutMs: 60_000 });
