@@ -1,6 +1,6 @@
 /**
  * One measured service and all that it talks to, in a network of its own:
- * `unshare -n node footprint-cell.js idle STEP NODE_FOLDER LAUNCHER`, or `… starts COUNT NODE_FOLDER LAUNCHER`.
+ * `unshare -n node footprint-cell.js idle STEP NODE_FOLDER LAUNCHER`, or `… starts COUNT …`, or `… polls COUNT …`.
  * Prints its figures as one line of JSON. Started by footprint.ts.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
@@ -20,6 +20,8 @@ import { activityOf, type Memory, memoryOf } from './process-figures.ts';
 /** V8 gives back what the start needed only after a while; that is at rest. */
 const REST_MS = 30_000;
 const WINDOW_MS = 60_000;
+/** Ten times as often as a device looks, and twenty times as long as a poll takes. */
+const POLL_MS = 500;
 /** A hundredth of what is measured. */
 const READY_POLL_MS = 4;
 const READY_DEADLINE_MS = 30_000;
@@ -42,6 +44,11 @@ export interface StartFigures extends Memory {
   readyCpuMs: number[];
 }
 
+export interface PollFigures {
+  /** One for each of the last looks. */
+  memory: Memory[];
+}
+
 /** What a service needs around it. */
 interface Surroundings {
   /** Holds what lies on storage on a device: configuration, state and the paired key. */
@@ -52,6 +59,7 @@ interface Surroundings {
 }
 
 const parts = new Lifecycle();
+const everything = STEPS.at(-1)!;
 const [kind, number = '', nodeFolder = '', launcher = ''] = process.argv.slice(2);
 
 async function idle(step: Step): Promise<IdleFigures> {
@@ -78,8 +86,6 @@ async function idle(step: Step): Promise<IdleFigures> {
 /** Starts one after the other; the memory is that of the last one, at rest. */
 async function starts(count: number): Promise<StartFigures> {
   const around = await surroundings();
-  const everything = STEPS.at(-1);
-  if (everything === undefined || count < 1) throw new Error('nothing to start');
   const [readyMs, readyCpuMs]: [number[], number[]] = [[], []];
   for (;;) {
     const startMs = performance.now();
@@ -93,6 +99,23 @@ async function starts(count: number): Promise<StartFigures> {
     }
     await endChild(service);
   }
+}
+
+/**
+ * The memory of a service that has run for long: each poll leaves some garbage, which V8 takes away now and then. Looked
+ * at ten times in the second half.
+ */
+async function polls(count: number): Promise<PollFigures> {
+  const around = await surroundings();
+  around.settings.ZEROFORCE_MONITOR_INTERVAL = String(POLL_MS / 1000);
+  const { pid = 0 } = await start(everything, around);
+  await sleep((count * POLL_MS) / 2);
+  const seen: Memory[] = [];
+  while (seen.length < 10) {
+    await sleep((count * POLL_MS) / 20);
+    seen.push(memoryOf(pid));
+  }
+  return { memory: seen };
 }
 
 async function start(step: Step, { folder, settings, settingsOf }: Surroundings): Promise<ChildProcess> {
@@ -220,8 +243,9 @@ async function temporaryFolder(parent: string): Promise<string> {
   return folder;
 }
 
-async function figures(): Promise<IdleFigures | StartFigures> {
+async function figures(): Promise<IdleFigures | StartFigures | PollFigures> {
   if (kind === 'starts') return starts(Number(number));
+  if (kind === 'polls') return polls(Number(number));
   const step = STEPS[Number(number)];
   if (kind !== 'idle' || step === undefined) throw new Error(`no such measurement: ${kind} ${number}`);
   return idle(step);
