@@ -11,7 +11,7 @@ import { Lifecycle } from '../src/support/lifecycle.ts';
 import { endChild } from '../test/support/processes.ts';
 import type { IdleFigures, PollFigures, StartFigures } from './footprint-cell.ts';
 import { STEPS, type Step } from './footprint-steps.ts';
-import { installDeviceNode, type NodeVersion, runningNode } from './node-versions.ts';
+import { copyNode, installDeviceNode, type NodeVersion, runningNode } from './node-versions.ts';
 
 /** Each is a minute and a half. */
 const ROUNDS = 3;
@@ -27,9 +27,11 @@ async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'zeroforce-footprint-'));
   parts.own('the folder', () => rm(folder, { recursive: true, force: true }));
   const program = await bundle(join(folder, 'tunnel-agent.cjs'));
-  const nodes = [await runningNode(join(folder, 'node')), await installDeviceNode()].filter((node) => node !== null);
+  const nodes = [runningNode(), await installDeviceNode()].filter((node) => node !== null);
   print(`Load average at the start: ${load()}\n`);
-  for (const node of nodes) await measure(node, program.replace(/\.cjs$/, ''));
+  for (const node of nodes) {
+    await measure(await copyNode(node, join(folder, node.name)), program.replace(/\.cjs$/, ''));
+  }
   print(`Load average at the end: ${load()}\n`);
 }
 
@@ -72,7 +74,7 @@ function wholeTable(
   { readyMs, readyCpuMs, pssMib }: StartFigures,
   { memory }: PollFigures,
 ): string {
-  const of = (key: Exclude<keyof IdleFigures, 'changedFiles'>) => runs.map((run) => run[key]);
+  const of = (key: Exclude<keyof IdleFigures, 'changedFiles' | 'collected'>) => runs.map((run) => run[key]);
   const files = [...new Set(runs.flatMap(({ changedFiles }) => changedFiles))];
   return table(
     ['everything on, idle', 'median', 'lowest to highest'],
@@ -107,12 +109,23 @@ function wholeTable(
 
 function partsTable(rows: readonly { step: Step; runs: readonly IdleFigures[] }[]): string {
   return table(
-    ['what runs', 'RSS MiB', 'more', 'anonymous MiB', 'more', 'wake-ups a second', 'CPU ms a minute'],
+    [
+      'what runs, garbage collected',
+      'RSS MiB',
+      'more',
+      'anonymous MiB',
+      'more',
+      'wake-ups a second',
+      'CPU ms a minute',
+    ],
     rows.map(({ step, runs }) => {
       const above = step.above === null ? null : rows[step.above]!.runs;
       const of = (key: 'rssMib' | 'anonymousMib') => {
-        const here = median(runs.map((run) => run[key]));
-        return [here.toFixed(1), above === null ? '' : signed(here - median(above.map((run) => run[key])))];
+        const here = median(runs.map(({ collected }) => collected[key]));
+        return [
+          here.toFixed(1),
+          above === null ? '' : signed(here - median(above.map(({ collected }) => collected[key]))),
+        ];
       };
       return [
         step.name,
