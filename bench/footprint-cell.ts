@@ -1,6 +1,6 @@
 /**
  * One measured service and all that it talks to, in a network of its own:
- * `unshare -n node footprint-cell.js idle STEP NODE_FOLDER LAUNCHER`, or `… starts COUNT NODE_FOLDER LAUNCHER`.
+ * `unshare -n node footprint-cell.js idle STEP NODE_FOLDER LAUNCHER`, or `… starts COUNT …`, or `… polls COUNT …`.
  * Prints its figures as one line of JSON. Started by footprint.ts.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
@@ -20,6 +20,16 @@ import { activityOf, type Memory, memoryOf } from './process-figures.ts';
 /** V8 gives back what the start needed only after a while; that is at rest. */
 const REST_MS = 30_000;
 const WINDOW_MS = 60_000;
+/** Loaded into every service before its program; asks for what V8 does only when memory runs out. */
+const COLLECT_AT_SIGUSR2 = `let gc;
+process.on('SIGUSR2', () => {
+  require('node:v8').setFlagsFromString('--expose-gc');
+  gc ??= require('node:vm').runInNewContext('gc');
+  for (let i = 0; i < 3; i += 1) gc({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+});`;
+const COLLECT_MS = 2_000;
+/** Ten times as often as a device looks, and twenty times as long as a poll takes. */
+const POLL_MS = 500;
 /** A hundredth of what is measured. */
 const READY_POLL_MS = 4;
 const READY_DEADLINE_MS = 30_000;
@@ -27,6 +37,8 @@ const READY_DEADLINE_MS = 30_000;
 const MEMORY_FOLDER = '/dev/shm';
 
 export interface IdleFigures extends Memory {
+  /** What is left after V8 has collected all that it can: of two services, the difference is what a part needs. */
+  collected: Memory;
   wakeUpsPerSecond: number;
   cpuMsPerMinute: number;
   childrenCpuMsPerMinute: number;
@@ -42,6 +54,11 @@ export interface StartFigures extends Memory {
   readyCpuMs: number[];
 }
 
+export interface PollFigures {
+  /** One for each of the last looks. */
+  memory: Memory[];
+}
+
 /** What a service needs around it. */
 interface Surroundings {
   /** Holds what lies on storage on a device: configuration, state and the paired key. */
@@ -52,6 +69,7 @@ interface Surroundings {
 }
 
 const parts = new Lifecycle();
+const everything = STEPS.at(-1)!;
 const [kind, number = '', nodeFolder = '', launcher = ''] = process.argv.slice(2);
 
 async function idle(step: Step): Promise<IdleFigures> {
@@ -64,9 +82,13 @@ async function idle(step: Step): Promise<IdleFigures> {
   await sleep(WINDOW_MS);
   const [after, filesAfter] = [activityOf(pid), await snapshotOf(around.folder)];
 
+  const uncollected = memoryOf(pid);
+  process.kill(pid, 'SIGUSR2');
+  await sleep(COLLECT_MS);
   const grown = (key: keyof typeof before) => after[key] - before[key];
   return {
-    ...memoryOf(pid),
+    ...uncollected,
+    collected: memoryOf(pid),
     wakeUpsPerSecond: grown('wakeUps') / (WINDOW_MS / 1000),
     cpuMsPerMinute: grown('cpuMs') / (WINDOW_MS / 60_000),
     childrenCpuMsPerMinute: grown('childrenCpuMs') / (WINDOW_MS / 60_000),
@@ -78,8 +100,6 @@ async function idle(step: Step): Promise<IdleFigures> {
 /** Starts one after the other; the memory is that of the last one, at rest. */
 async function starts(count: number): Promise<StartFigures> {
   const around = await surroundings();
-  const everything = STEPS.at(-1);
-  if (everything === undefined || count < 1) throw new Error('nothing to start');
   const [readyMs, readyCpuMs]: [number[], number[]] = [[], []];
   for (;;) {
     const startMs = performance.now();
@@ -95,11 +115,29 @@ async function starts(count: number): Promise<StartFigures> {
   }
 }
 
+/**
+ * The memory of a service that has run for long: each poll leaves some garbage, which V8 takes away now and then. Looked
+ * at ten times in the second half.
+ */
+async function polls(count: number): Promise<PollFigures> {
+  const around = await surroundings();
+  around.settings.ZEROFORCE_MONITOR_INTERVAL = String(POLL_MS / 1000);
+  const { pid = 0 } = await start(everything, around);
+  await sleep((count * POLL_MS) / 2);
+  const seen: Memory[] = [];
+  while (seen.length < 10) {
+    await sleep((count * POLL_MS) / 20);
+    seen.push(memoryOf(pid));
+  }
+  return { memory: seen };
+}
+
 async function start(step: Step, { folder, settings, settingsOf }: Surroundings): Promise<ChildProcess> {
   const child = spawn(await launcherOf(step, folder), step.args, {
     env: {
       PATH: `${nodeFolder}:${process.env.PATH}`,
       PROGRAM: `${launcher}.cjs`,
+      NODE_OPTIONS: `--require=${await collector(folder)}`,
       ...settings,
       ...Object.assign({}, ...step.parts.map((part) => settingsOf[part])),
     },
@@ -107,6 +145,12 @@ async function start(step: Step, { folder, settings, settingsOf }: Surroundings)
   });
   parts.own('the service', () => endChild(child));
   return child;
+}
+
+async function collector(folder: string): Promise<string> {
+  const path = join(folder, 'collect.cjs');
+  await writeFile(path, COLLECT_AT_SIGUSR2);
+  return path;
 }
 
 /** With the same flags, whatever it runs. */
@@ -220,8 +264,9 @@ async function temporaryFolder(parent: string): Promise<string> {
   return folder;
 }
 
-async function figures(): Promise<IdleFigures | StartFigures> {
+async function figures(): Promise<IdleFigures | StartFigures | PollFigures> {
   if (kind === 'starts') return starts(Number(number));
+  if (kind === 'polls') return polls(Number(number));
   const step = STEPS[Number(number)];
   if (kind !== 'idle' || step === undefined) throw new Error(`no such measurement: ${kind} ${number}`);
   return idle(step);

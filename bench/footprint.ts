@@ -9,15 +9,17 @@ import { join } from 'node:path';
 import { bundle } from '../scripts/bundle.ts';
 import { Lifecycle } from '../src/support/lifecycle.ts';
 import { endChild } from '../test/support/processes.ts';
-import type { IdleFigures, StartFigures } from './footprint-cell.ts';
+import type { IdleFigures, PollFigures, StartFigures } from './footprint-cell.ts';
 import { STEPS, type Step } from './footprint-steps.ts';
-import { installDeviceNode, type NodeVersion, runningNode } from './node-versions.ts';
+import { copyNode, installDeviceNode, type NodeVersion, runningNode } from './node-versions.ts';
 
 /** Each is a minute and a half. */
-const ROUNDS = Number(process.env.ROUNDS ?? 3);
+const ROUNDS = 3;
 const STARTS = 11;
-/** A cell takes a minute and a half; its starts less. */
-const CELL_DEADLINE_MS = 5 * 60_000;
+/** Forty minutes of them on a device, four here. */
+const POLLS = 480;
+/** The longest cell takes four minutes. */
+const CELL_DEADLINE_MS = 8 * 60_000;
 
 const parts = new Lifecycle();
 
@@ -25,28 +27,37 @@ async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'zeroforce-footprint-'));
   parts.own('the folder', () => rm(folder, { recursive: true, force: true }));
   const program = await bundle(join(folder, 'tunnel-agent.cjs'));
-  const nodes = [await runningNode(join(folder, 'node')), await installDeviceNode()].filter((node) => node !== null);
+  const nodes = [runningNode(), await installDeviceNode()].filter((node) => node !== null);
   print(`Load average at the start: ${load()}\n`);
-  for (const node of nodes) await measure(node, program.replace(/\.cjs$/, ''));
+  for (const node of nodes) {
+    await measure(await copyNode(node, join(folder, node.name)), program.replace(/\.cjs$/, ''));
+  }
   print(`Load average at the end: ${load()}\n`);
 }
 
 async function measure(node: NodeVersion, launcher: string): Promise<void> {
   process.stderr.write(`${node.name}: ${STARTS} starts …\n`);
-  const starts = (await cell('starts', STARTS, node, launcher)) as StartFigures;
+  const starts = await cell<StartFigures>('starts', STARTS, node, launcher);
+  const [rounds, polls] = await Promise.all([
+    idleRounds(node, launcher),
+    cell<PollFigures>('polls', POLLS, node, launcher),
+  ]);
+  const rows = STEPS.map((step, index) => ({ step, runs: rounds.map((round) => round[index]!) }));
+  print(`## ${node.name}\n\n${wholeTable(rows.at(-1)!.runs, starts, polls)}\n${partsTable(rows)}\n`);
+}
+
+async function idleRounds(node: NodeVersion, launcher: string): Promise<IdleFigures[][]> {
   const rounds: IdleFigures[][] = [];
   for (let round = 1; round <= ROUNDS; round += 1) {
     process.stderr.write(`${node.name}: idle, round ${round} of ${ROUNDS} …\n`);
     // All rows at once: idle services are not in each other's way, and each has a network of its own.
-    const idle = STEPS.map((_step, index) => cell('idle', index, node, launcher) as Promise<IdleFigures>);
-    rounds.push(await Promise.all(idle));
+    rounds.push(await Promise.all(STEPS.map((_step, index) => cell<IdleFigures>('idle', index, node, launcher))));
   }
-  const rows = STEPS.map((step, index) => ({ step, runs: rounds.map((round) => round[index]!) }));
-  print(`## ${node.name}\n\n${wholeTable(rows.at(-1)!.runs, starts)}\n${partsTable(rows)}\n`);
+  return rounds;
 }
 
 /** One measurement, in a process and a network of its own. */
-async function cell(kind: string, number: number, { folder }: NodeVersion, launcher: string): Promise<unknown> {
+async function cell<T>(kind: string, number: number, { folder }: NodeVersion, launcher: string): Promise<T> {
   const script = join(import.meta.dirname, 'footprint-cell.js');
   const args = ['-n', process.execPath, script, kind, String(number), folder, launcher];
   const child = spawn('unshare', args, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -55,17 +66,35 @@ async function cell(kind: string, number: number, { folder }: NodeVersion, launc
   const output = (await child.stdout.setEncoding('utf8').toArray()).join('');
   clearTimeout(timer);
   if (output === '') throw new Error(`the measurement "${kind} ${number}" gave nothing`);
-  return JSON.parse(output);
+  return JSON.parse(output) as T;
 }
 
-function wholeTable(runs: readonly IdleFigures[], { readyMs, readyCpuMs, pssMib }: StartFigures): string {
-  const of = (key: Exclude<keyof IdleFigures, 'changedFiles'>) => runs.map((run) => run[key]);
+function wholeTable(
+  runs: readonly IdleFigures[],
+  { readyMs, readyCpuMs, pssMib }: StartFigures,
+  { memory }: PollFigures,
+): string {
+  const of = (key: Exclude<keyof IdleFigures, 'changedFiles' | 'collected'>) => runs.map((run) => run[key]);
   const files = [...new Set(runs.flatMap(({ changedFiles }) => changedFiles))];
   return table(
     ['everything on, idle', 'median', 'lowest to highest'],
     [
       ['RSS MiB', ...spread(of('rssMib'), 1)],
       ['anonymous MiB', ...spread(of('anonymousMib'), 1)],
+      [
+        `RSS MiB in the ${POLLS / 2} polls before the ${POLLS}th`,
+        ...spread(
+          memory.map(({ rssMib }) => rssMib),
+          1,
+        ),
+      ],
+      [
+        'anonymous MiB in them',
+        ...spread(
+          memory.map(({ anonymousMib }) => anonymousMib),
+          1,
+        ),
+      ],
       ['PSS MiB, the only Node of the machine', ...spread([pssMib], 1)],
       ['wake-ups a second', ...spread(of('wakeUpsPerSecond'), 1)],
       ['CPU ms a minute', ...spread(of('cpuMsPerMinute'))],
@@ -80,12 +109,23 @@ function wholeTable(runs: readonly IdleFigures[], { readyMs, readyCpuMs, pssMib 
 
 function partsTable(rows: readonly { step: Step; runs: readonly IdleFigures[] }[]): string {
   return table(
-    ['what runs', 'RSS MiB', 'more', 'anonymous MiB', 'more', 'wake-ups a second', 'CPU ms a minute'],
+    [
+      'what runs, garbage collected',
+      'RSS MiB',
+      'more',
+      'anonymous MiB',
+      'more',
+      'wake-ups a second',
+      'CPU ms a minute',
+    ],
     rows.map(({ step, runs }) => {
       const above = step.above === null ? null : rows[step.above]!.runs;
       const of = (key: 'rssMib' | 'anonymousMib') => {
-        const here = median(runs.map((run) => run[key]));
-        return [here.toFixed(1), above === null ? '' : signed(here - median(above.map((run) => run[key])))];
+        const here = median(runs.map(({ collected }) => collected[key]));
+        return [
+          here.toFixed(1),
+          above === null ? '' : signed(here - median(above.map(({ collected }) => collected[key]))),
+        ];
       };
       return [
         step.name,

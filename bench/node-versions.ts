@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir } from 'node:fs/promises';
 import { arch, platform, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
 /** What every current Buildroot ships. */
@@ -22,11 +22,15 @@ export const DEVICE_NODE_FOLDER = join(
   `zeroforce-nodes/${DEVICE_NODE}/node_modules/node-${platform()}-${arch()}/bin`,
 );
 
-/** The Node that runs this, as a file that no other process has mapped: shared pages would count as a half. */
-export async function runningNode(folder: string): Promise<NodeVersion> {
-  await mkdir(folder, { recursive: true });
-  await copyFile(process.execPath, join(folder, 'node'));
-  return { name: `Node ${process.versions.node}`, folder };
+export function runningNode(): NodeVersion {
+  return { name: `Node ${process.versions.node}`, folder: dirname(process.execPath) };
+}
+
+/** A copy that no other process has mapped: pages that two share would count as a half. */
+export async function copyNode({ name, folder }: NodeVersion, to: string): Promise<NodeVersion> {
+  await mkdir(to, { recursive: true });
+  await copyFile(join(folder, 'node'), join(to, 'node'));
+  return { name, folder: to };
 }
 
 /**

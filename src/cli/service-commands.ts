@@ -11,9 +11,6 @@ const STOP_DEADLINE_MS = 15_000;
 /** Nobody else may write to what the service makes, or talk to its socket, whatever the init system had set. */
 const OWN_FILES_UMASK = 0o022;
 
-/** By then the start is over, and mDNS, the tunnel and the page have had their first turn. */
-const AT_REST_MS = 15_000;
-
 /** `run`: the whole service, until a signal. */
 export async function run(options: CommonOptions, version: string): Promise<number> {
   process.umask(OWN_FILES_UMASK);
@@ -32,7 +29,6 @@ export async function run(options: CommonOptions, version: string): Promise<numb
     if (ready) {
       await remember(loaded, log);
       reloader.start();
-      releaseStartMemory();
     }
     await signal;
   } catch (error) {
@@ -60,15 +56,6 @@ export async function monitor(options: CommonOptions): Promise<number> {
   await signal;
   await activityMonitor.stop();
   return EXIT.ok;
-}
-
-/**
- * V8 keeps what the start needed for as long as nothing more is needed, which on a device is for ever: 5 MiB. The
- * launcher lets us ask for them once; without it there is nothing to call.
- */
-function releaseStartMemory(): void {
-  const { gc } = globalThis as { gc?: (options: { type: string; execution: string; flavor: string }) => void };
-  setTimeout(() => gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' }), AT_REST_MS).unref();
 }
 
 async function loadSettings(
