@@ -31,6 +31,8 @@ need avahi-daemon avahi-daemon
 need avahi-browse avahi-utils
 need dbus-daemon dbus
 need chromium chromium
+need autossh autossh
+need shellcheck shellcheck
 need zsh zsh
 need fish fish
 [ -n "$missing" ] || exit 0

@@ -16,13 +16,18 @@ const MAY_IMPORT: Record<string, string[]> = {
   reset: [],
   page: [],
   control: [],
-  tunnel: ['protocol', 'openssh'],
+  tunnel: ['link', 'protocol', 'openssh'],
   meeting: [],
   'pair-client': ['discovery', 'openssh', 'srp'],
   reload: ['config'],
-  cli: ['config', 'control', 'monitor', 'device', 'pair-client', 'reload'],
+  link: ['protocol'],
+  gateway: ['config', 'link', 'protocol'],
+  cli: ['config', 'control', 'monitor', 'device', 'gateway', 'pair-client', 'reload'],
   device: ['config', 'control', 'discovery', 'meeting', 'monitor', 'page', 'pairing', 'reset', 'tunnel'],
 };
+
+/** Folders of the gateway know its own files and nothing of each other; its own files know no folder. gateway.ts wires them. */
+const GATEWAY_FOLDERS = ['agents', 'api', 'sql-store', 'ssh'];
 
 /** Files that decide and do nothing: no net, no files, no timers, no wall clock, no randomness. */
 const PURE = [
@@ -35,6 +40,10 @@ const PURE = [
   /^openssh\/(config|log-lines|progress)\.ts$/,
   /^page\/(headline|html|news|view|words)\.ts$/,
   /^pair-client\/(answers|events|flow|select)\.ts$/,
+  /^gateway\/(types|port-pool)\.ts$/,
+  /^gateway\/agents\/hello\.ts$/,
+  /^gateway\/ssh\/forward-requests\.ts$/,
+  /^gateway\/api\/(openapi|setup-script)\.ts$/,
 ];
 const PURE_BUILTINS = new Set(['node:buffer', 'node:util']);
 const IMPURE_WORDS = /\b(Date\.now|new Date|setTimeout|setInterval|setImmediate|Math\.random|performance\.|process\.)/;
@@ -45,12 +54,16 @@ const HOMES: Record<string, string[]> = {
   chokidar: ['monitor'],
   commander: ['cli'],
   execa: ['support'],
-  express: ['pairing'],
+  express: ['gateway', 'pairing'],
   'fast-srp-hap': ['srp'],
   helmet: ['page'],
+  kysely: ['gateway'],
+  libsql: ['gateway'],
   multer: ['pairing'],
   pino: ['support'],
-  'rate-limiter-flexible': ['pairing'],
+  'prom-client': ['gateway'],
+  'rate-limiter-flexible': ['gateway', 'pairing'],
+  ssh2: ['gateway'],
   sshpk: ['pairing'],
   valibot: ['config'],
 };
@@ -79,6 +92,21 @@ t.test('every room imports only from the rooms it may', async (t) => {
       const other = room(target(file, specifier));
       if (other === '..' || other === room(file) || other === 'support') continue; // '..' is package.json
       t.ok(allowed?.includes(other), `${file} may import ${specifier}`);
+    }
+  }
+});
+
+t.test('the folders of the gateway know nothing of each other', async (t) => {
+  const folder = (path: string) => /^gateway\/([a-z-]+)\//.exec(path)?.[1] ?? null;
+  const inside = files.filter((file) => file.startsWith('gateway/'));
+  t.ok(inside.length > 5, 'there is something to check');
+  for (const file of inside) {
+    const own = folder(file);
+    t.ok(own === null || GATEWAY_FOLDERS.includes(own), `${file} stands in a known folder`);
+    for (const specifier of imports(file).filter((name) => name.startsWith('.'))) {
+      const other = folder(target(file, specifier));
+      t.ok(other === null || other === own, `${file} may import ${specifier}`);
+      t.not(target(file, specifier), 'gateway.ts', `${file} does not know who composes it`);
     }
   }
 });

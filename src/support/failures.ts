@@ -162,6 +162,44 @@ export const FAILURES = {
   'pair.pin-needed': 'Give the PIN of the device: --pin asks for it, --pin-file or ZEROFORCE_PIN hold it',
   'pair.pin-wrong': 'Look the PIN up on the device, and give it anew; every wrong one counts, and 20 lock the device',
   'pair.impostor': 'Check who answers at this address: it does not know the PIN, so it is not the device',
+  'gateway.cannot-listen':
+    'Find the program that holds the port: netstat -tlnp; or choose another address or port; docs/gateway.md lists the variables',
+  'gateway.data-dir-unusable':
+    'Check that GATEWAY_DATA_DIR is a folder of the user of the gateway, mode 0700, writable, with free space: ls -ld DIR; df -h',
+  'gateway.running': 'Stop the other gateway first, or give this one a GATEWAY_DATA_DIR of its own',
+  'gateway.store-corrupt':
+    'Put a copy of the database in its place, as docs/gateway.md tells; only without any, start with an empty one: tunnel-gateway serve --empty-store',
+  'gateway.store-missing':
+    'Put the database back, or a copy of it, as docs/gateway.md tells; only without any, start with an empty one: tunnel-gateway serve --empty-store',
+  'gateway.store-newer': 'Run the version of the gateway that wrote the database, or a later one',
+  'gateway.store-failed': 'Check the disk of GATEWAY_DATA_DIR: free space, permissions, errors: df -h; dmesg',
+  'gateway.secret-key-unusable':
+    'Put gateway.key back from a copy, mode 0600; without it no token can be checked: remove it only with the database',
+  'gateway.host-key-unusable':
+    'Put the host key back from a copy, mode 0600; remove it only when every device may be given a new one',
+  'gateway.admin-token-unusable':
+    'Check GATEWAY_ADMIN_TOKEN_FILE: one line of 16 to 256 characters, mode 0600; remove it to have a new one made',
+  'gateway.certificate-unusable':
+    'Give GATEWAY_TLS_CERT and GATEWAY_TLS_KEY PEM files of a certificate and its own key, readable for the gateway',
+  'gateway.range-ephemeral':
+    'Reserve the range: sysctl net.ipv4.ip_local_reserved_ports=START-END; docs/gateway.md has the file for it',
+  'gateway.device-exists': 'Choose another device key or token: both belong to one device only',
+  'gateway.device-unknown': 'Check the device key: tunnel-gateway device list',
+  'gateway.device-offline':
+    'Wait until the device is connected, or find out why it is not: tunnel-agent status on the device',
+  'gateway.device-paused': 'Resume the device first: tunnel-gateway resume KEY',
+  'gateway.not-authorized': 'Authorize the device first: PUT /api/devices/KEY/authorize {"authorized":true}',
+  'gateway.no-token': 'Give the device a token first: tunnel-gateway token rotate KEY',
+  'gateway.service-not-forwarded':
+    'Let the device forward that service: compare its -R requests, or ZEROFORCE_SERVICES, with: tunnel-gateway device show KEY',
+  'gateway.no-port': 'Widen GATEWAY_PORT_RANGE, remove devices that are no more, or release blocked ports',
+  'gateway.port-taken': 'Find the program that holds the ports of GATEWAY_PORT_RANGE: netstat -tlnp',
+  'gateway.session-over': 'The device connects again by itself; then try again',
+  'gateway.not-running': 'Start the gateway: tunnel-gateway serve; or check GATEWAY_HTTP_HOST and GATEWAY_HTTP_PORT',
+  'gateway.no-answer': 'Read the log of the gateway; check that GATEWAY_HTTP_PORT is its port, and not another program',
+  'gateway.token-refused':
+    'Run the command as the user of the gateway with its environment, or set GATEWAY_ADMIN_TOKEN to its token',
+  'gateway.refused': 'Correct what the sentence names, then try again',
   'internal.unexpected': 'This is a fault of the program: report it with the log lines around it',
 } as const satisfies Record<string, string>;
 

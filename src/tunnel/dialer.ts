@@ -8,11 +8,11 @@ import {
   type TLSSocket,
   connect as tlsConnect,
 } from 'node:tls';
+import { type BufferPool, PooledReader } from '../link/buffer-pool.ts';
 import { abortScope } from '../support/abort-scope.ts';
 import type { Clock } from '../support/clock.ts';
 import { Failure, type FailureCode, systemCode } from '../support/failures.ts';
 import { readSmallFile, UnfitFile } from '../support/small-file.ts';
-import { type BufferPool, PooledReader } from './buffer-pool.ts';
 
 /** Where the proxy is. */
 export interface ProxyAddress {

@@ -1,8 +1,8 @@
+import type { SocketLink } from '../link/socket-link.ts';
 import { encodeHello, type Reply, ReplyReader } from '../protocol/handshake.ts';
 import type { Clock } from '../support/clock.ts';
 import { deferred } from '../support/deferred.ts';
 import { Failure, systemCode } from '../support/failures.ts';
-import type { SocketLink } from './link.ts';
 
 export interface Identity {
   deviceKey: string;

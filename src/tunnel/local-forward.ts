@@ -1,8 +1,8 @@
 import { connect, type Socket } from 'node:net';
+import { type BufferPool, PooledReader } from '../link/buffer-pool.ts';
 import type { LocalEnd, LocalEvents, OpenLocal } from '../protocol/endpoints.ts';
 import { type Cancel, type Clock, pause } from '../support/clock.ts';
 import { systemCode } from '../support/failures.ts';
-import { type BufferPool, PooledReader } from './buffer-pool.ts';
 import { connectionOf, readPeerState, readTcpState } from './tcp-table.ts';
 
 /** A local connection that does not stand by then has failed (protocol/README 3.1). */

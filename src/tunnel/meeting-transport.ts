@@ -1,5 +1,5 @@
+import { BufferPool } from '../link/buffer-pool.ts';
 import type { Clock } from '../support/clock.ts';
-import { BufferPool } from './buffer-pool.ts';
 import type { ProxyAddress } from './dialer.ts';
 import type { Identity } from './handshake.ts';
 import { LocalForward } from './local-forward.ts';

@@ -1,12 +1,12 @@
+import { type BufferPool, ownedLease } from '../link/buffer-pool.ts';
+import { SocketLink } from '../link/socket-link.ts';
 import type { OpenLocal } from '../protocol/endpoints.ts';
 import { DEVICE_LIMITS } from '../protocol/limits.ts';
 import { Mux } from '../protocol/mux.ts';
 import type { Clock } from '../support/clock.ts';
 import { Failure, systemCode } from '../support/failures.ts';
-import { type BufferPool, ownedLease } from './buffer-pool.ts';
 import { dial, type ProxyAddress } from './dialer.ts';
 import { type Accepted, type Identity, shakeHands } from './handshake.ts';
-import { SocketLink } from './link.ts';
 import { PausedWatch } from './paused-watch.ts';
 import { connectionOf, readTcpState } from './tcp-table.ts';
 import { type SessionEnd, type SessionEvents, saysReplaced } from './transport.ts';

@@ -1,7 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Lease, Link } from '../protocol/endpoints.ts';
 import type { PooledReader } from './buffer-pool.ts';
-import type { Dialled } from './dialer.ts';
 
 export interface LinkEvents {
   /** The kernel has taken all that was written. */
@@ -24,7 +23,7 @@ export class SocketLink implements Link {
   #closed = false;
   #error: Error | null = null;
 
-  constructor({ socket, reader }: Dialled) {
+  constructor({ socket, reader }: { socket: Socket; reader: PooledReader }) {
     this.#socket = socket;
     this.#reader = reader;
     socket.on('error', (error) => {

@@ -1,7 +1,7 @@
 import { Socket } from 'node:net';
 import t from 'tap';
+import { BufferPool, PooledReader } from '../../src/link/buffer-pool.ts';
 import type { Lease } from '../../src/protocol/endpoints.ts';
-import { BufferPool, PooledReader } from '../../src/tunnel/buffer-pool.ts';
 
 const LARGE = 200_000;
 
