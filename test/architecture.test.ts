@@ -65,7 +65,7 @@ const HOMES: Record<string, string[]> = {
   'rate-limiter-flexible': ['gateway', 'pairing'],
   ssh2: ['gateway'],
   sshpk: ['pairing'],
-  valibot: ['config'],
+  valibot: ['config', 'gateway'],
 };
 
 const root = resolve(import.meta.dirname, '../..');
