@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import Libsql from 'libsql';
 import t, { type Test } from 'tap';
 import { testLog } from '../../support/test-log.ts';
-import { aDevice, anEntry, observed } from '../store-contract.ts';
+import { aDevice, anEntry, observed } from '../samples.ts';
 import { open } from './support.ts';
 
 const DAY_MS = 86_400_000;
