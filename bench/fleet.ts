@@ -74,9 +74,15 @@ function sshSession({ key, token, source }: BenchDevice, up: () => void, ended: 
   const client = new ssh2.Client();
   client.on('ready', () => {
     client.forwardIn('localhost', 0, (error, first) => {
-      if (error) return client.destroy();
+      if (error) {
+        client.destroy();
+        return;
+      }
       client.forwardIn('localhost', 0, (error, second) => {
-        if (error) return client.destroy();
+        if (error) {
+          client.destroy();
+          return;
+        }
         ports[key] = [first, second];
         up();
       });
@@ -110,7 +116,10 @@ function agentSession({ key, token, source }: BenchDevice, up: () => void, ended
     if (!stands) {
       const end = bytes.indexOf(0x0a);
       if (end === -1) return;
-      if (!bytes.toString('utf8', 0, end).includes('"authenticated"')) return socket.destroy();
+      if (!bytes.toString('utf8', 0, end).includes('"authenticated"')) {
+        socket.destroy();
+        return;
+      }
       clearTimeout(deadline);
       bytes = bytes.subarray(end + 1);
       stands = true;
