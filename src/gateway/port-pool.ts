@@ -61,6 +61,11 @@ export class PortPool {
     return this.#ports.get(deviceKey)?.get(service) ?? null;
   }
 
+  /** All services of a device that have a port, whether one was asked for now or long ago. */
+  servicesOf(deviceKey: string): ReadonlyMap<string, number> {
+    return this.#ports.get(deviceKey) ?? new Map<string, number>();
+  }
+
   owner(port: number): Owner | null {
     return this.#owners.get(port) ?? null;
   }
