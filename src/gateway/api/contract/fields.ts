@@ -10,8 +10,7 @@ const TOKEN_CODE = /^[\x21-\x7e]{6,128}$/;
 /** Control characters, as they could end up in a log or a terminal. */
 const PRINTABLE = /^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$/;
 
-const matching = (pattern: RegExp, allowed: string) =>
-  v.pipe(v.string(), v.regex(pattern, `must be ${allowed}`));
+const matching = (pattern: RegExp, allowed: string) => v.pipe(v.string(), v.regex(pattern, `must be ${allowed}`));
 
 export const deviceKey = matching(DEVICE_KEY, '1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit');
 export const tokenCode = matching(TOKEN_CODE, '6 to 128 printable ASCII characters without blanks');
