@@ -36,8 +36,10 @@ export interface EntryHost {
   /**
    * The device is online through this session. One that was is ended first (`session_replaced`); then its ports are the
    * new session's. False where that is no longer allowed (removed, paused since), or the gateway stops: end it.
+   *
+   * @param device as authentication gave it: a session whose token was changed since is not let in
    */
-  started(session: Session): boolean;
+  started(session: Session, device?: Device): boolean;
   /** The session is over; only the session that was started counts, never its successor's place. */
   ended(session: Session, reason: EndReason, detail: string | null): void;
   /**

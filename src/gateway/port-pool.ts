@@ -61,6 +61,11 @@ export class PortPool {
     return this.#ports.get(deviceKey)?.get(service) ?? null;
   }
 
+  /** All services of a device that have a port, whether one was asked for now or long ago. */
+  servicesOf(deviceKey: string): ReadonlyMap<string, number> {
+    return this.#ports.get(deviceKey) ?? new Map<string, number>();
+  }
+
   owner(port: number): Owner | null {
     return this.#owners.get(port) ?? null;
   }
@@ -81,11 +86,7 @@ export class PortPool {
    * Another program has taken the port of a service: the service is given another, and nobody the old one until it is
    * unblocked. Null, and nothing changed, where it has no port or none is free.
    */
-  replace(
-    deviceKey: string,
-    service: string,
-    avoid: Avoid = () => false,
-  ): { oldPort: number; newPort: number } | null {
+  replace(deviceKey: string, service: string, avoid: Avoid = () => false): { oldPort: number; newPort: number } | null {
     const oldPort = this.portOf(deviceKey, service);
     const newPort = this.#lowestFree(avoid);
     if (oldPort === null || newPort === null) return null;
