@@ -96,16 +96,24 @@ export class PortPool {
     return { oldPort, newPort };
   }
 
-  /** Undoes a `replace` that could not be kept: the service has its old port again. */
+  /**
+   * Undoes a `replace` that could not be kept: the service has its old port again. One that was released meanwhile stays
+   * without.
+   */
   revert(deviceKey: string, service: string, oldPort: number): void {
+    this.unblock(oldPort);
+    if (this.portOf(deviceKey, service) === null) return;
     this.releaseService(deviceKey, service);
-    this.#blocked.delete(oldPort);
     this.#give({ deviceKey, service, port: oldPort });
+  }
+
+  servicesOf(deviceKey: string): string[] {
+    return [...(this.#ports.get(deviceKey)?.keys() ?? [])];
   }
 
   /** Frees all ports of a device. */
   release(deviceKey: string): void {
-    for (const service of [...(this.#ports.get(deviceKey)?.keys() ?? [])]) this.releaseService(deviceKey, service);
+    for (const service of this.servicesOf(deviceKey)) this.releaseService(deviceKey, service);
   }
 
   releaseService(deviceKey: string, service: string): void {
