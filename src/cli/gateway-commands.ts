@@ -18,8 +18,8 @@ import {
   setupText,
 } from './gateway-text.ts';
 
-const device = (key = '') => `/api/devices/${encodeURIComponent(key)}`;
-const tunnel = (key = '') => `/api/tunnel/servers/${encodeURIComponent(key)}`;
+const device = (key: string | undefined) => `/api/devices/${deviceKey(key)}`;
+const tunnel = (key: string | undefined) => `/api/tunnel/servers/${deviceKey(key)}`;
 
 const TOKEN_FILE = '--token-code-file <file>';
 const TOKEN_FILE_ABOUT = 'file with the Meeting token, its first line; - for standard input (default: one is made)';
@@ -211,7 +211,7 @@ async function addDevice(rest: Rest, options: Parameters<RestCommand['ask']>[2])
     return rest('POST /api/devices/generate-and-register', { device_type: type });
   }
   return rest('POST /api/devices/manual-create', {
-    devicekey: key,
+    devicekey: deviceKey(key),
     token_code: tokenCodeFile === undefined ? randomBytes(TOKEN_BYTES).toString('hex') : await readToken(tokenCodeFile),
     device_type: type,
     distribution,
@@ -251,6 +251,15 @@ async function readInput(): Promise<Buffer> {
     if (bytes > TOKEN_INPUT_MAX_BYTES || chunk.includes('\n')) break;
   }
   return Buffer.concat(chunks).subarray(0, TOKEN_INPUT_MAX_BYTES);
+}
+
+/** What means nothing else in a path. */
+function deviceKey(text: string | true | undefined): string {
+  const key = String(text);
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(key)) {
+    refuse(`${printable(key)} is no device key: 1 to 64 letters, digits, dots, _ and -, a letter or digit first`);
+  }
+  return key;
 }
 
 function forward(text: string): { service_name: string; local_port: number | null } {

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { loadGatewayConfig } from '../config/gateway.ts';
 import type { GatewayConfig } from '../config/gateway-types.ts';
 import { EXIT } from './common.ts';
@@ -12,7 +12,7 @@ export type Options = Readonly<Record<string, string | true | undefined>>;
 
 /** A command that asks the running gateway: what it sends, and how the answer reads. */
 export interface RestCommand {
-  /** With its groups and arguments: `device show <key>`; `key` is a device key. */
+  /** With its groups and arguments: `device show <key>`. */
   readonly usage: string;
   readonly about: string;
   /** The words behind the name of the program. */
@@ -38,6 +38,14 @@ export interface TextContext {
   readonly config: GatewayConfig;
 }
 
+const ARGUMENTS: Readonly<Record<string, string>> = {
+  '<key>': 'device key',
+  '<minutes>': 'how long, fractions included',
+  '<service>': 'ssh, scp, http, vnc, relay, or another of the device',
+  '<services...>': 'each name=port, or name',
+  '<port>': 'the port that is blocked',
+};
+
 /** Adds the commands to the program; their groups must be there. */
 export function defineRestCommands(program: Command, commands: readonly RestCommand[], style: () => Style): void {
   for (const command of commands) {
@@ -48,8 +56,7 @@ export function defineRestCommands(program: Command, commands: readonly RestComm
     const parent = path.reduce((group, word) => group.commands.find((one) => one.name() === word) ?? group, program);
     const defined = addCommand(parent, name, command.about);
     for (const word of words.filter(isArgument)) {
-      if (word === '<key>') defined.argument(word, 'device key', deviceKey);
-      else defined.argument(word);
+      defined.argument(word, ARGUMENTS[word]);
     }
     for (const [flags, about] of Object.entries(command.options ?? {})) defined.option(flags, about);
     if (command.loss !== undefined) defined.option('--yes', 'do not ask');
@@ -94,9 +101,4 @@ async function run(
   const text = options.json ? `${JSON.stringify(answer, null, 2)}\n` : command.text(answer, { style, args, config });
   process.stdout.write(text);
   return command.failed?.(answer) ? EXIT.failed : EXIT.ok;
-}
-
-function deviceKey(text: string): string {
-  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(text)) return text;
-  throw new InvalidArgumentError('A device key has 1 to 64 letters, digits, dots, _ and -, a letter or digit first.');
 }

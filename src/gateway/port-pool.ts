@@ -107,15 +107,7 @@ export class PortPool {
     this.#give({ deviceKey, service, port: oldPort });
   }
 
-  servicesOf(deviceKey: string): string[] {
-    return [...(this.#ports.get(deviceKey)?.keys() ?? [])];
-  }
-
-  /** Frees all ports of a device. */
-  release(deviceKey: string): void {
-    for (const service of this.servicesOf(deviceKey)) this.releaseService(deviceKey, service);
-  }
-
+  /** Frees the port of a service; does nothing where it has none. */
   releaseService(deviceKey: string, service: string): void {
     const ports = this.#ports.get(deviceKey);
     const port = ports?.get(service);

@@ -183,7 +183,7 @@ export class PublicPorts {
   drop(deviceKey: string, names: readonly string[] | null): void {
     const { pool } = this.#options;
     this.#leases.drop(deviceKey, names);
-    for (const name of names ?? pool.servicesOf(deviceKey)) {
+    for (const name of names ?? [...pool.servicesOf(deviceKey).keys()]) {
       // What is being written now may stand in the store after the removal: then the port has to stay reserved.
       if (this.#find(deviceKey, name)?.storing !== true) pool.releaseService(deviceKey, name);
     }
