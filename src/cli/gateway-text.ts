@@ -1,6 +1,5 @@
 import { hostname } from 'node:os';
-import { isLoopback } from '../config/gateway.ts';
-import type { GatewayConfig } from '../config/gateway-types.ts';
+import { isLoopback, reachedAt } from '../config/gateway.ts';
 import { cleanText, counted, hostAndPort } from '../support/text.ts';
 import type { TextContext } from './gateway-define.ts';
 import { type Cell, list, table, timeText } from './table.ts';
@@ -150,13 +149,13 @@ export function blockedText(answer: unknown, { style }: TextContext): string {
 export function openText(answer: unknown, { style, args, config }: TextContext): string {
   const { port, url, expires_at: expires } = answer as { port: number; url: string; expires_at: string };
   const [, service = ''] = args;
-  const host = publicHost(config);
+  const { gateway, tunnels: host } = reachedAt(config, hostname());
   const lines = [
     style.strong(toType(service, port, host, url)),
     `Open until ${timeText(expires)} UTC; ask again to renew.`,
   ];
   if (isLoopback(config.bindHost)) {
-    const jump = `ssh -J USER@${config.publicHost ?? hostname()} -p ${port} USER@${host}`;
+    const jump = `ssh -J USER@${gateway} -p ${port} USER@${host}`;
     lines.push(`The port listens on this machine alone${service === 'ssh' ? `; from another one: ${jump}` : ''}.`);
   }
   return `${lines.join('\n')}\n`;
@@ -170,12 +169,6 @@ function toType(service: string, port: number, host: string, url: string): strin
 }
 
 const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host);
-
-/** Where the public ports of devices are reached. */
-function publicHost({ bindHost, publicHost: host }: GatewayConfig): string {
-  const anywhere = bindHost === '::' || bindHost === '0.0.0.0';
-  return anywhere ? (host ?? hostname()) : bindHost;
-}
 
 export function setupText(answer: unknown, { style }: TextContext): string {
   const { setup_script_url: url } = answer as { setup_script_url: string };
