@@ -185,9 +185,13 @@ export const REST_COMMANDS: readonly RestCommand[] = [
   {
     usage: 'setup <key>',
     about: 'print how a device is set up that has an OpenSSH client and no agent; the token is in it',
-    examples: ['setup beamer-7'],
-    ask: (rest, [key]) => rest(`GET ${tunnel(key)}/setup`),
-    text: setupText,
+    options: { '--script': 'print the script itself, for a device that cannot reach the REST interface' },
+    examples: ['setup beamer-7', 'setup beamer-7 --script | ssh root@192.168.1.20 sh'],
+    async ask(rest, [key], { script }) {
+      const setup = (await rest(`GET ${tunnel(key)}/setup`)) as { setup_script_url: string };
+      return script === true ? rest(`GET ${new URL(setup.setup_script_url).pathname}`) : setup;
+    },
+    text: (answer, context) => (typeof answer === 'string' ? answer : setupText(answer, context)),
   },
   {
     usage: 'health',

@@ -14,7 +14,7 @@ const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 const MAX_TOKEN_BYTES = 4 * 1024;
 const MAX_CERTIFICATE_BYTES = 1024 * 1024;
 
-/** Asks the running gateway; `route` is for example `GET /api/devices`. Gives the JSON of its answer. */
+/** Asks the running gateway; `route` is for example `GET /api/devices`. Gives its answer: JSON, or a script as text. */
 export type Rest = (route: string, body?: unknown) => Promise<unknown>;
 
 /**
@@ -93,6 +93,7 @@ interface Exchange {
 
 interface Answer {
   status: number;
+  type: string;
   text: string;
 }
 
@@ -113,7 +114,8 @@ async function exchange({ where, certificate, token, route, body, timeoutMs }: E
       const expire = () => reject(new Error(`no answer within ${timeoutMs} ms`));
       deadline.addEventListener('abort', expire);
       const call = request({ ...where, method, path, headers, createConnection: () => socket }, (response) => {
-        readBody(response).then((text) => resolve({ status: response.statusCode ?? 0, text }), reject);
+        const { statusCode: status = 0, headers } = response;
+        readBody(response).then((text) => resolve({ status, type: headers['content-type'] ?? '', text }), reject);
       });
       call.on('error', reject);
       call.end(text);
@@ -182,7 +184,8 @@ const CODES: Readonly<Record<string, FailureCode>> = {
   'Store failed': 'gateway.store-failed',
 };
 
-function readAnswer({ status, text }: Answer, name: string): unknown {
+function readAnswer({ status, type, text }: Answer, name: string): unknown {
+  if (status === 200 && type.startsWith('text/x-sh')) return text;
   const value = parse(text);
   const { ok, error, message } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
   if (typeof error === 'string' && typeof message === 'string') {
