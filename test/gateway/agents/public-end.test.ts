@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import t, { type Test } from 'tap';
-import { type TcpService, startEcho, startService } from '../../support/tcp-services.ts';
+import { startEcho, startService, type TcpService } from '../../support/tcp-services.ts';
 import { startAgent } from '../../support/tunnel-bench.ts';
 import { until } from '../../support/until.ts';
 import { type Entry, Peer, publicPort, startEntry } from './support.ts';
