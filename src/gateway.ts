@@ -1,10 +1,11 @@
+import type { RequestListener } from 'node:http';
 import { hostname } from 'node:os';
 import { reachedAt } from './config/gateway.ts';
 import type { GatewayConfig } from './config/gateway-types.ts';
 import { openAdminToken } from './gateway/admin-token.ts';
 import { AgentEntry } from './gateway/agents/listener.ts';
 import { createApp } from './gateway/api/app.ts';
-import { createMetrics } from './gateway/api/metrics.ts';
+import { Metrics } from './gateway/api/metrics.ts';
 import { ApiServer } from './gateway/api/server.ts';
 import { Certificate } from './gateway/certificate.ts';
 import { Copies } from './gateway/copies.ts';
@@ -140,9 +141,18 @@ export class Gateway {
     await this.#begin('the SSH entry', ssh.start(), () => ssh.stop());
     const sshAddress = listening(ssh.address());
 
+    // Its own port is in what it answers; no request is read before it can be answered.
+    let answer: RequestListener = (request) => void request.socket.destroy();
+    const handler: RequestListener = (request, response) => answer(request, response);
+    const rest = new ApiServer({ ...config.http, handler, certificate, clock, log });
+    await this.#begin('REST', rest.start(), () => rest.stop());
+    const { port } = listening(rest.address);
+    const { portRange } = config;
+    const counts = () => ({ ...core.counts(), ports: core.ports.counts() });
+    const counting = new Metrics({ operations: core.operations, counts, portRange, version });
+    const metrics = await this.#begin('the metrics', counting, (one) => one.stop());
     const { gateway, tunnels } = reachedAt(config, hostname());
-    const metrics = createMetrics(core);
-    const handler = createApp({
+    answer = createApp({
       operations: core.operations,
       adminToken,
       version,
@@ -150,13 +160,11 @@ export class Gateway {
       tunnelHost: tunnels,
       sshPort: sshAddress.port,
       hostKey: hostKey.publicKey,
-      baseUrl: () => `${certificate === null ? 'http' : 'https'}://${hostAndPort(gateway, listening(rest.address).port)}`,
+      baseUrl: `${certificate === null ? 'http' : 'https'}://${hostAndPort(gateway, port)}`,
       draining: () => this.#stopping,
       metrics,
       ...basics,
     });
-    const rest = new ApiServer({ ...config.http, handler, certificate, clock, log });
-    await this.#begin('REST', rest.start(), () => rest.stop());
 
     // What goes by itself.
     if (certificate !== null) {
@@ -172,11 +180,9 @@ export class Gateway {
     log.info({ ...facts, hostKey: hostKey.fingerprint }, 'the gateway is ready');
   }
 
-  /** Looks at the certificate now: its files were exchanged. */
+  /** Looks at the certificate now, where there is one: its files were exchanged. */
   reload(): void {
-    const { log } = this.#options;
-    if (this.#certificate === null) return log.info('no certificate is configured, so there is nothing to read anew');
-    this.#certificate.lookNow();
+    this.#certificate?.lookNow();
   }
 
   /**

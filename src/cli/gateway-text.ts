@@ -170,9 +170,14 @@ function toType(service: string, port: number, host: string, url: string): strin
 
 const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host);
 
-export function setupText(answer: unknown, { style }: TextContext): string {
+export function setupText(answer: unknown, { style, args: [key], config }: TextContext): string {
   const { setup_script_url: url } = answer as { setup_script_url: string };
-  return `On the device, as root:\n  ${style.strong(`curl -fsS ${cleanText(url, 500)} | sh`)}\nThe token of the device is in it: whoever reads it can be the device.\n`;
+  // printf is the shell's own: as an argument of curl every user of the device could read the token.
+  const fetched = `printf 'url = "%s"' '${cleanText(url, 500)}' | curl -fsSK - | sh`;
+  const sent = `tunnel-gateway setup ${key} --script | ssh root@DEVICE sh`;
+  return isLoopback(config.http.host)
+    ? `From here, where the device can be reached once:\n  ${style.strong(sent)}\nThe REST interface listens on this machine alone, so the device cannot fetch the script itself.\n`
+    : `On the device, as root:\n  ${style.strong(fetched)}\nor from here, where the device can be reached once:\n  ${sent}\nThe token of the device is in it: whoever reads it can be the device.\n`;
 }
 
 export function healthText(answer: unknown, { style }: TextContext): string {
