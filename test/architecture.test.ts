@@ -42,6 +42,7 @@ const PURE = [
   /^pair-client\/(answers|events|flow|select)\.ts$/,
   /^gateway\/(types|port-pool)\.ts$/,
   /^gateway\/agents\/hello\.ts$/,
+  /^gateway\/sql-store\/schema\.ts$/,
   /^gateway\/ssh\/forward-requests\.ts$/,
   /^gateway\/api\/(openapi|setup-script)\.ts$/,
 ];
