@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isIPv4, type Socket } from 'node:net';
 import { endianness } from 'node:os';
+import type { Clock } from '../support/clock.ts';
 
 /** A TCP connection, by its two addresses. */
 export interface Connection {
@@ -33,33 +34,49 @@ export function connectionOf({ localAddress, localPort, remoteAddress, remotePor
 }
 
 /** Our end of a connection as the kernel sees it now; null where it cannot tell (it is gone, or this is no Linux). */
-export function readTcpState(connection: Connection): TcpState | null {
-  return findTcpState(readTable(isIPv4(connection.localAddress) ? 'tcp' : 'tcp6'), connection);
+export function readTcpState(connection: Connection, read = readTable): TcpState | null {
+  return findTcpState(read(isIPv4(connection.localAddress) ? 'tcp' : 'tcp6'), connection);
 }
 
 /** The other end of a connection within this machine. */
-export function readPeerState(connection: Connection): TcpState | null {
+export function readPeerState(connection: Connection, read = readTable): TcpState | null {
   const peer = {
     localAddress: connection.remoteAddress,
     localPort: connection.remotePort,
     remoteAddress: connection.localAddress,
     remotePort: connection.localPort,
   };
-  // A program that listens on :: has its IPv4 connections in the table of IPv6.
-  const mapped = {
+  // A program that listens on :: has its IPv4 connections in the table of IPv6, whatever the other end has.
+  const otherwise = {
     ...peer,
-    localAddress: mappedAddress(peer.localAddress),
-    remoteAddress: mappedAddress(peer.remoteAddress),
+    localAddress: otherWriting(peer.localAddress),
+    remoteAddress: otherWriting(peer.remoteAddress),
   };
-  return readTcpState(peer) ?? readTcpState(mapped);
+  return readTcpState(peer, read) ?? readTcpState(otherwise, read);
 }
 
-function readTable(name: 'tcp' | 'tcp6'): string {
+/** Gives the text of one of the two tables, '' where there is none. */
+export type ReadTable = (name: 'tcp' | 'tcp6') => string;
+
+export const readTable: ReadTable = (name) => {
   try {
     return readFileSync(`/proc/net/${name}`, 'latin1');
   } catch {
     return '';
   }
+};
+
+/** The same at most once in `maxAgeMs`: with thousands of connections a reading takes milliseconds. */
+export function cachedTables(clock: Clock, maxAgeMs: number, read = readTable): ReadTable {
+  const kept = new Map<string, { atMs: number; text: string }>();
+  return (name) => {
+    const nowMs = clock.nowMs();
+    const last = kept.get(name);
+    if (last !== undefined && nowMs - last.atMs < maxAgeMs) return last.text;
+    const text = read(name);
+    kept.set(name, { atMs: nowMs, text });
+    return text;
+  };
 }
 
 /** Finds a connection in the text of /proc/net/tcp{,6} (Linux, Documentation/networking/proc_net_tcp.rst). */
@@ -91,14 +108,24 @@ function endpoint(address: string, port: number): string {
 const ipv4Bytes = (address: string) => Buffer.from(address.split('.').map(Number));
 
 function ipv6Bytes(address: string): Buffer {
+  const hex = address.replace(/%.*/, '').replace(/(?:\d+\.){3}\d+$/, hexWords);
   const words = (text = '') => text.split(':').filter((word) => word !== '');
-  const [front = [], back = []] = address.replace(/%.*/, '').split('::').map(words);
+  const [front = [], back = []] = hex.split('::').map(words);
   const zeros = new Array<string>(8 - front.length - back.length).fill('0');
   const all = [...front, ...zeros, ...back];
   return Buffer.from(all.map((word) => word.padStart(4, '0')).join(''), 'hex');
 }
 
-const mappedAddress = (ipv4: string) =>
-  `::ffff:${ipv4Bytes(ipv4)
+/** `7f00:1` of `127.0.0.1`, as the end of an IPv6 address. */
+const hexWords = (ipv4: string) =>
+  ipv4Bytes(ipv4)
     .toString('hex')
-    .replace(/(?<=^.{4})/, ':')}`;
+    .replace(/(?<=^.{4})/, ':');
+
+const MAPPED = '::ffff:';
+
+/** An IPv4 address as IPv6, and back; other addresses as they are. */
+function otherWriting(address: string): string {
+  if (isIPv4(address)) return `${MAPPED}${address}`;
+  return address.startsWith(MAPPED) ? address.slice(MAPPED.length) : address;
+}

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import t from 'tap';
-import { connectionOf, findTcpState, readPeerState, readTcpState } from '../../src/tunnel/tcp-table.ts';
+import { connectionOf, findTcpState, readPeerState, readTcpState } from '../../src/link/tcp-table.ts';
 import { until } from '../support/until.ts';
 
 // Lines of a little-endian machine, from a dead peer with data under way and from one with a closed window.
