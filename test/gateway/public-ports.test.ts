@@ -1,8 +1,11 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
 import { Failure } from '../../src/support/failures.ts';
 import { until } from '../support/until.ts';
+import { fewFilesChild } from './few-files-child.ts';
 import {
   come,
   dial,
@@ -311,7 +314,7 @@ t.test('a flood fills one port up to its bound, and no other', async (t) => {
   for (const client of clients) client.destroy();
 });
 
-t.test('a session that cannot carry after all costs one connection, not the port', async (t) => {
+t.test('a connection that the session fails to carry is closed, and the port stays', async (t) => {
   const { ports, host, log } = await startPorts(t, { store: storeOf('a') });
   const session = come(ports, 'a');
   const port = await ports.forward(session, SSH);
@@ -319,11 +322,65 @@ t.test('a session that cannot carry after all costs one connection, not the port
   t.equal(await fate(host, port), 'closed');
   t.ok(log.has(/could not be carried/));
   session.fault = null;
+  t.equal(await fate(host, port), 'open');
+  t.equal(ports.counts().turnedAway, 1);
+});
+
+t.test('while the session can carry nothing, connections are refused, but for the one that found it out', async (t) => {
+  const { ports, host, clock } = await startPorts(t, { store: storeOf('a') });
+  const session = come(ports, 'a');
+  await ports.forward(session, SSH);
+  await ports.lease(session, HTTP);
+  for (const port of [20_000, 20_001]) {
+    session.refused.add('ssh').add('http');
+    t.equal(await fate(host, port), 'closed');
+    t.equal(await fate(host, port), 'refused');
+    clock.advance(1_000);
+    t.equal(await fate(host, port), 'refused');
+    session.refused.clear();
+    clock.advance(1_000);
+    await until('it listens again', () => ports.counts().listening === 2);
+    t.equal(await fate(host, port), 'open');
+  }
+  session.end('operator_disconnect');
+  t.equal(await fate(host, 20_000), 'closed', 'its end is not reported yet');
+  t.equal(await fate(host, 20_000), 'refused');
+  ports.offline(session);
+  clock.advance(LEASE_MS + 1_000);
+  t.equal(clock.pending, 0, 'nobody is asked any more');
+});
+
+t.test('a connection to a port that is not told yet does not keep it from being opened', async (t) => {
+  const store = storeOf('a');
+  const { ports, host } = await startPorts(t, { store });
+  const session = come(ports, 'a', 'ssh');
   session.refused.add('ssh');
-  t.equal(await fate(host, port), 'closed');
+  const assignPort = store.assignPort.bind(store);
+  store.assignPort = async (...args) => {
+    t.equal(await fate(host, 20_000), 'closed');
+    return assignPort(...args);
+  };
+  const port = await ports.forward(session, SSH);
+  session.refused.clear(); // as of now it knows that it forwards it
+  t.equal(await fate(host, port), 'open');
+});
+
+t.test('what a lease cannot have yet does not keep the session from forwarding it', async (t) => {
+  const store = storeOf('a');
+  await store.putLease({ deviceKey: 'a', ...SSH, expiresAtMs: START_MS * 2 });
+  const { ports, host, clock } = await startPorts(t, { store });
+  const session = come(ports, 'a', 'ssh');
+  ports.offline(session);
+  session.refused.add('ssh'); // as an SSH session does until it has the answer to its request
+  ports.online(session);
+  const assignPort = store.assignPort.bind(store);
+  store.assignPort = async (...args) => {
+    clock.advance(1_500);
+    return assignPort(...args);
+  };
+  const port = await ports.forward(session, SSH);
   session.refused.clear();
   t.equal(await fate(host, port), 'open');
-  t.equal(ports.counts().turnedAway, 2);
 });
 
 t.test('what could not be stored is neither told nor listens', async (t) => {
@@ -384,6 +441,51 @@ t.test('a session that ends meanwhile leaves nothing listening, and its successo
   t.equal(ports.counts().listening, 1);
 });
 
+t.test('at whatever moment a session ends, nothing is left listening', async (t) => {
+  const { ports, host, log } = await startPorts(t, { store: storeOf('a') });
+  for (let moment = 0; moment < 40; moment += 1) {
+    const session = come(ports, 'a');
+    const asked = [ports.forward(session, SSH), ports.lease(session, HTTP)];
+    for (let wait = 0; wait < moment; wait += 1) await (moment < 20 ? null : turn());
+    ports.offline(session);
+    await Promise.allSettled(asked);
+    t.equal(ports.counts().listening, 0);
+    t.equal(await fate(host, 20_000), 'refused');
+    t.equal(await fate(host, 20_001), 'refused');
+  }
+  t.notOk(log.lines.some(({ level }) => level === 'warn' || level === 'error'));
+});
+
+t.test('a device that goes and comes at once has its leased port, without a word', async (t) => {
+  const { ports, host, log } = await startPorts(t, { store: storeOf('a') });
+  const { port } = await ports.lease(come(ports, 'a'), HTTP);
+  for (let time = 0; time < 10; time += 1) {
+    for (let flap = 0; flap < 5; flap += 1) ports.offline(come(ports, 'a'));
+    come(ports, 'a');
+    await until('it listens', () => ports.tunnels().length === 1);
+    t.equal(await fate(host, port), 'open');
+  }
+  t.notOk(log.has(/session-over/));
+});
+
+t.test('a lease that ends while it is being renewed goes on', async (t) => {
+  const store = storeOf('a');
+  const { ports, host, clock } = await startPorts(t, { store });
+  const session = come(ports, 'a');
+  const { port } = await ports.lease(session, HTTP);
+  const putLease = store.putLease.bind(store);
+  store.putLease = async (lease) => {
+    await putLease(lease);
+    clock.advance(LEASE_MS - 500);
+    t.equal(await fate(host, port), 'open');
+  };
+  clock.advance(2_000);
+  await ports.lease(session, HTTP);
+  t.equal((await store.load()).leases.length, 1);
+  clock.advance(1_000);
+  t.equal((await store.load()).leases.length, 0, 'from when it was asked for');
+});
+
 t.test('a service that is dropped while its port is being stored keeps that port reserved', async (t) => {
   const store = storeOf('a', 'b');
   const { ports } = await startPorts(t, { store });
@@ -419,6 +521,7 @@ t.test('a lease that is granted to a service which is dropped meanwhile is none'
   store.putLease = async (lease) => {
     await putLease(lease);
     ports.drop('a', ['ssh']);
+    t.equal(ports.counts().listening, 0);
   };
   await t.rejects(ports.lease(session, SSH), { code: 'gateway.session-over' });
   t.strictSame((await store.load()).leases, []);
@@ -434,8 +537,10 @@ t.test('a damaged store: who lost a port has another one, durably', async (t) =>
     const stored = await load();
     return { ...stored, assignments: stored.assignments.map((one) => ({ ...one, port: 20_000 })) };
   };
-  const { ports, log } = await startPorts(t, { store });
-  t.ok(log.has(/the store gave a port/));
+  const { ports, audit, log } = await startPorts(t, { store });
+  t.ok(log.has(/belongs to another service/));
+  const detail = { service: 'ssh', old_port: 20_000, new_port: 20_001 };
+  t.match(audit, [{ deviceKey: 'b', event: 'port_conflict_resolved', reason: /another service/, detail }]);
   t.equal(await ports.forward(come(ports, 'a'), SSH), 20_000);
   t.equal(await ports.forward(come(ports, 'b'), SSH), 20_001);
   t.match((await load()).assignments, [{ port: 20_000 }, { deviceKey: 'b', port: 20_001 }]);
@@ -464,6 +569,31 @@ t.test('an address that is not here is told as that, and costs no port', async (
   );
 });
 
+t.test(
+  'with too many files open new ports are refused with the reason, what listens stays, and it recovers',
+  async (t) => {
+    const host = ownAddress();
+    const child = spawn('sh', ['-c', 'ulimit -n 64; exec "$@"', 'sh', process.execPath, fewFilesChild, host], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    t.teardown(() => child.kill('SIGKILL'));
+    const exited = once(child, 'exit');
+    const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+    const next = async () => {
+      child.stdin.write('go on\n');
+      return JSON.parse((await lines.next()).value ?? 'null');
+    };
+    const failed = await next();
+    t.match(failed, { code: 'gateway.cannot-listen', message: /as many open files/, assigned: null });
+    t.ok(failed.opened > 10 && failed.opened < 64, `${failed.opened} ports`);
+    t.equal(await fate(host, 20_000), 'closed', 'no file is left for the connection; the process goes on');
+    t.strictSame(await next(), { port: 20_000 });
+    t.equal(await fate(host, 20_000), 'open');
+    child.stdin.end('the end\n');
+    t.strictSame(await exited, [0, null]);
+  },
+);
+
 t.test('before the end listeners close first, and connections at last', async (t) => {
   const { ports, host, clock } = await startPorts(t, { store: storeOf('a') });
   const session = come(ports, 'a');
@@ -480,4 +610,24 @@ t.test('before the end listeners close first, and connections at last', async (t
   await closed;
   t.equal(clock.pending, 0);
   t.equal(ports.counts().connections, 0);
+});
+
+t.test('no timer is left of a port that is asked about, or tried, again', async (t) => {
+  const { ports, host, clock } = await startPorts(t, { store: storeOf('a') });
+  const session = come(ports, 'a');
+  const port = await ports.forward(session, SSH);
+  session.refused.add('ssh');
+  t.equal(await fate(host, port), 'closed');
+  t.equal(clock.pending, 1);
+  ports.offline(session);
+  t.equal(clock.pending, 0);
+
+  const store = storeOf('a');
+  await store.assignPort({ deviceKey: 'a', service: 'ssh', port: 20_000 });
+  await store.putLease({ deviceKey: 'a', ...SSH, expiresAtMs: START_MS * 2 });
+  const nowhere = await startPorts(t, { store, bindHost: '203.0.113.9' });
+  come(nowhere.ports, 'a');
+  await until('it failed', () => nowhere.clock.pending === 2); // with that of the lease
+  await nowhere.ports.stop();
+  t.equal(nowhere.clock.pending, 0);
 });
