@@ -27,9 +27,13 @@ export async function makeSecrets(t: Pick<Test, 'teardown'>): Promise<Secrets> {
   return Secrets.open(folder);
 }
 
+/** Another part of the ports below the ephemeral ones for each process: test files run side by side. */
+const PORTS = 100;
+const firstPort = 20_000 + (process.pid % 120) * PORTS;
+
 const CONFIG: CoreParts['config'] = {
   bindHost: '127.0.0.1',
-  portRange: { start: 20_000, end: 29_999 },
+  portRange: { start: firstPort, end: firstPort + PORTS - 1 },
   leaseMs: 3600_000,
   connectionRate: 10,
   maxPending: 50,
@@ -52,7 +56,7 @@ export async function makeCore(
   const { host, operations } = core;
   const create = (key: string, tokenCode = `${key} has a long token`): Promise<Device> =>
     operations.create({ key, tokenCode, type: 'camera', distribution: 'buildroot', productSerial: null });
-  return { core, host, operations, store, secrets, clock: fake, nowMs, lines, has, create };
+  return { core, host, operations, config, store, secrets, clock: fake, nowMs, lines, has, create };
 }
 
 /** Lets everything happen that waits for no clock. */
