@@ -27,13 +27,12 @@ export async function makeSecrets(t: Pick<Test, 'teardown'>): Promise<Secrets> {
   return Secrets.open(folder);
 }
 
-/** Another part of the ports below the ephemeral ones for each process: test files run side by side. */
-const PORTS = 100;
-const firstPort = 20_000 + (process.pid % 120) * PORTS;
+/** An address of its own for each process: what runs beside it, and connections of others, take none of its ports. */
+const bindHost = `127.77.${(process.pid >> 8) & 255}.${process.pid & 255}`;
 
 const CONFIG: CoreParts['config'] = {
-  bindHost: '127.0.0.1',
-  portRange: { start: firstPort, end: firstPort + PORTS - 1 },
+  bindHost,
+  portRange: { start: 20_000, end: 29_999 },
   leaseMs: 3600_000,
   connectionRate: 10,
   maxPending: 50,
