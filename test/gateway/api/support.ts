@@ -92,7 +92,7 @@ export async function startApi(t: Test, options: ApiOptions = {}): Promise<Api> 
   const { operations } = core;
   const metrics = new Metrics({
     operations,
-    counts: () => ({ ports: { listening: 0, connections: 0, turnedAway: 0 }, ...core.counts() }),
+    counts: () => core.counts(),
     portRange,
     version: VERSION,
   });
