@@ -55,31 +55,36 @@ t.test('stored assignments are reserved, also outside of a range that was narrow
   t.equal(pool.assign('e', 'ssh'), 40_003, 'one from outside is not given again');
 });
 
-t.test('a damaged store: the first keeps its port, the others get another and are told', async (t) => {
-  const pool = new PortPool(RANGE);
-  const moved = pool.load(
-    [
-      at('a', 'ssh', 40_000),
-      at('b', 'ssh', 40_000),
-      at('c', 'ssh', 40_001),
-      at('d', 'ssh', 0),
-      at('e', 'ssh', 70_000),
-      at('f', 'ssh', 40_002.5),
-      at('g', 'ssh', 40_000),
-    ],
-    [40_001],
-  );
-  t.strictSame(moved, [
-    { deviceKey: 'b', service: 'ssh', oldPort: 40_000, newPort: 40_002 },
-    { deviceKey: 'c', service: 'ssh', oldPort: 40_001, newPort: 40_003 },
-    { deviceKey: 'd', service: 'ssh', oldPort: 0, newPort: 40_004 },
-    { deviceKey: 'e', service: 'ssh', oldPort: 70_000, newPort: null },
-    { deviceKey: 'f', service: 'ssh', oldPort: 40_002.5, newPort: null },
-    { deviceKey: 'g', service: 'ssh', oldPort: 40_000, newPort: null },
-  ]);
-  t.equal(pool.portOf('a', 'ssh'), 40_000);
-  t.strictSame(pool.owner(40_000), { deviceKey: 'a', service: 'ssh' });
-});
+t.test(
+  'a damaged store, or a port of our own: the first keeps its port, the others get another and are told',
+  async (t) => {
+    const pool = new PortPool(RANGE, [50_000]);
+    const moved = pool.load(
+      [
+        at('a', 'ssh', 40_000),
+        at('b', 'ssh', 40_000),
+        at('c', 'ssh', 40_001),
+        at('d', 'ssh', 0),
+        at('own', 'ssh', 50_000),
+        at('e', 'ssh', 70_000),
+        at('f', 'ssh', 40_002.5),
+        at('g', 'ssh', 40_000),
+      ],
+      [40_001],
+    );
+    t.strictSame(moved, [
+      { deviceKey: 'b', service: 'ssh', oldPort: 40_000, newPort: 40_002 },
+      { deviceKey: 'c', service: 'ssh', oldPort: 40_001, newPort: 40_003 },
+      { deviceKey: 'd', service: 'ssh', oldPort: 0, newPort: 40_004 },
+      { deviceKey: 'own', service: 'ssh', oldPort: 50_000, newPort: null },
+      { deviceKey: 'e', service: 'ssh', oldPort: 70_000, newPort: null },
+      { deviceKey: 'f', service: 'ssh', oldPort: 40_002.5, newPort: null },
+      { deviceKey: 'g', service: 'ssh', oldPort: 40_000, newPort: null },
+    ]);
+    t.equal(pool.portOf('a', 'ssh'), 40_000);
+    t.strictSame(pool.owner(40_000), { deviceKey: 'a', service: 'ssh' });
+  },
+);
 
 t.test('a replaced port is given to nobody until it is unblocked', async (t) => {
   const pool = new PortPool(RANGE);

@@ -1,8 +1,11 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
 import { Failure } from '../../src/support/failures.ts';
 import { until } from '../support/until.ts';
+import { fewFilesChild } from './few-files-child.ts';
 import {
   come,
   dial,
@@ -384,6 +387,51 @@ t.test('a session that ends meanwhile leaves nothing listening, and its successo
   t.equal(ports.counts().listening, 1);
 });
 
+t.test('at whatever moment a session ends, nothing is left listening', async (t) => {
+  const { ports, host, log } = await startPorts(t, { store: storeOf('a') });
+  for (let moment = 0; moment < 40; moment += 1) {
+    const session = come(ports, 'a');
+    const asked = [ports.forward(session, SSH), ports.lease(session, HTTP)];
+    for (let wait = 0; wait < moment; wait += 1) await (moment < 20 ? null : turn());
+    ports.offline(session);
+    await Promise.allSettled(asked);
+    t.equal(ports.counts().listening, 0);
+    t.equal(await fate(host, 20_000), 'refused');
+    t.equal(await fate(host, 20_001), 'refused');
+  }
+  t.notOk(log.lines.some(({ level }) => level === 'warn' || level === 'error'));
+});
+
+t.test('a device that goes and comes at once has its leased port, without a word', async (t) => {
+  const { ports, host, log } = await startPorts(t, { store: storeOf('a') });
+  const { port } = await ports.lease(come(ports, 'a'), HTTP);
+  for (let time = 0; time < 10; time += 1) {
+    for (let flap = 0; flap < 5; flap += 1) ports.offline(come(ports, 'a'));
+    come(ports, 'a');
+    await until('it listens', () => ports.tunnels().length === 1);
+    t.equal(await fate(host, port), 'open');
+  }
+  t.notOk(log.has(/session-over/));
+});
+
+t.test('a lease that ends while it is being renewed goes on', async (t) => {
+  const store = storeOf('a');
+  const { ports, host, clock } = await startPorts(t, { store });
+  const session = come(ports, 'a');
+  const { port } = await ports.lease(session, HTTP);
+  const putLease = store.putLease.bind(store);
+  store.putLease = async (lease) => {
+    await putLease(lease);
+    clock.advance(LEASE_MS - 500);
+    t.equal(await fate(host, port), 'open');
+  };
+  clock.advance(2_000);
+  await ports.lease(session, HTTP);
+  t.equal((await store.load()).leases.length, 1);
+  clock.advance(1_000);
+  t.equal((await store.load()).leases.length, 0, 'from when it was asked for');
+});
+
 t.test('a service that is dropped while its port is being stored keeps that port reserved', async (t) => {
   const store = storeOf('a', 'b');
   const { ports } = await startPorts(t, { store });
@@ -419,6 +467,7 @@ t.test('a lease that is granted to a service which is dropped meanwhile is none'
   store.putLease = async (lease) => {
     await putLease(lease);
     ports.drop('a', ['ssh']);
+    t.equal(ports.counts().listening, 0);
   };
   await t.rejects(ports.lease(session, SSH), { code: 'gateway.session-over' });
   t.strictSame((await store.load()).leases, []);
@@ -434,8 +483,10 @@ t.test('a damaged store: who lost a port has another one, durably', async (t) =>
     const stored = await load();
     return { ...stored, assignments: stored.assignments.map((one) => ({ ...one, port: 20_000 })) };
   };
-  const { ports, log } = await startPorts(t, { store });
-  t.ok(log.has(/the store gave a port/));
+  const { ports, audit, log } = await startPorts(t, { store });
+  t.ok(log.has(/belongs to another service/));
+  const detail = { service: 'ssh', old_port: 20_000, new_port: 20_001 };
+  t.match(audit, [{ deviceKey: 'b', event: 'port_conflict_resolved', reason: /another service/, detail }]);
   t.equal(await ports.forward(come(ports, 'a'), SSH), 20_000);
   t.equal(await ports.forward(come(ports, 'b'), SSH), 20_001);
   t.match((await load()).assignments, [{ port: 20_000 }, { deviceKey: 'b', port: 20_001 }]);
@@ -463,6 +514,31 @@ t.test('an address that is not here is told as that, and costs no port', async (
     () => log.lines.filter(({ code }) => code === 'gateway.cannot-listen').length === 2,
   );
 });
+
+t.test(
+  'with too many files open new ports are refused with the reason, what listens stays, and it recovers',
+  async (t) => {
+    const host = ownAddress();
+    const child = spawn('sh', ['-c', 'ulimit -n 64; exec "$@"', 'sh', process.execPath, fewFilesChild, host], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    t.teardown(() => child.kill('SIGKILL'));
+    const exited = once(child, 'exit');
+    const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+    const next = async () => {
+      child.stdin.write('go on\n');
+      return JSON.parse((await lines.next()).value ?? 'null');
+    };
+    const failed = await next();
+    t.match(failed, { code: 'gateway.cannot-listen', message: /as many open files/, assigned: null });
+    t.ok(failed.opened > 10 && failed.opened < 64, `${failed.opened} ports`);
+    t.equal(await fate(host, 20_000), 'closed', 'no file is left for the connection; the process goes on');
+    t.strictSame(await next(), { port: 20_000 });
+    t.equal(await fate(host, 20_000), 'open');
+    child.stdin.end('the end\n');
+    t.strictSame(await exited, [0, null]);
+  },
+);
 
 t.test('before the end listeners close first, and connections at last', async (t) => {
   const { ports, host, clock } = await startPorts(t, { store: storeOf('a') });
