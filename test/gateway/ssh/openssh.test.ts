@@ -115,15 +115,14 @@ t.test('AC: a token that is not valid is refused inside authentication, before a
   await operations.pause('device-d', Date.now() + 60_000);
   await operations.authorize('device-e', false);
   const denied = /: Permission denied \(token\)\.\r?$/m;
-  for (const [index, [what, user, answer]] of (
-    [
+  const cases = [
     ['unknown', newToken(), denied],
     ['rotated', late, denied],
     ['of a removed device', revoked, denied],
     ['in small letters', right.toLowerCase(), denied],
     ['one character short', right.slice(1), denied],
     ['no token at all', 'root', denied],
-    ['very long', 'A'.repeat(3000), denied],
+    ['very long', 'A'.repeat(500), denied],
     ['of a paused device', paused, /^Received disconnect from .*:14: the device is paused until \d{4}-/m],
     ['of an unauthorized device', unauthorized, /^Received disconnect from .*:14: the device is not authorized/m],
   ] as const;
