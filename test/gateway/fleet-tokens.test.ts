@@ -14,16 +14,41 @@ t.test('story: a tunnel token is 32 random bytes in 52 characters of A–Z 2–7
 });
 
 t.test('base32 is that of RFC 4648, without padding', async (t) => {
-  t.equal(makeTunnelToken(() => Buffer.from('foobar')), 'MZXW6YTBOI');
-  t.equal(makeTunnelToken(() => Buffer.from('fooba')), 'MZXW6YTB');
-  t.equal(makeTunnelToken(() => Buffer.from('foo')), 'MZXW6');
-  t.equal(makeTunnelToken(() => Buffer.from('f')), 'MY');
-  t.equal(makeTunnelToken((bytes) => Buffer.alloc(bytes, 0xff)), `${'7'.repeat(51)}Q`);
-  t.equal(makeTunnelToken((bytes) => Buffer.alloc(bytes)), 'A'.repeat(52));
+  t.equal(
+    makeTunnelToken(() => Buffer.from('foobar')),
+    'MZXW6YTBOI',
+  );
+  t.equal(
+    makeTunnelToken(() => Buffer.from('fooba')),
+    'MZXW6YTB',
+  );
+  t.equal(
+    makeTunnelToken(() => Buffer.from('foo')),
+    'MZXW6',
+  );
+  t.equal(
+    makeTunnelToken(() => Buffer.from('f')),
+    'MY',
+  );
+  t.equal(
+    makeTunnelToken((bytes) => Buffer.alloc(bytes, 0xff)),
+    `${'7'.repeat(51)}Q`,
+  );
+  t.equal(
+    makeTunnelToken((bytes) => Buffer.alloc(bytes)),
+    'A'.repeat(52),
+  );
 });
 
 t.test('what is no tunnel token', async (t) => {
-  for (const text of ['', 'A'.repeat(51), 'A'.repeat(53), 'a'.repeat(52), `${'A'.repeat(51)}1`, `${'A'.repeat(52)}\n`]) {
+  for (const text of [
+    '',
+    'A'.repeat(51),
+    'A'.repeat(53),
+    'a'.repeat(52),
+    `${'A'.repeat(51)}1`,
+    `${'A'.repeat(52)}\n`,
+  ]) {
     t.notOk(isTunnelToken(text), JSON.stringify(text));
   }
 });

@@ -46,30 +46,33 @@ t.test('wire 5.2: ten new connections a second, eleven at once', async (t) => {
   t.equal(gate.counts().refusedByRate, 120 - 33);
 });
 
-t.test('wire 5.2: fifty unfinished handshakes; the place is free when authentication ends, not when the session does', async (t) => {
-  const { gate, clock } = setUp({ connectionRate: 1000 });
-  const peers = Array.from({ length: 60 }, () => knock(gate, '192.0.2.1'));
-  await settled();
-  t.equal(inside(peers), 50);
-  t.strictSame(peers.at(-1)?.admission, { refused: 'pending' });
-  for (const { place } of peers) {
-    place?.leave();
-    place?.leave();
-  }
-  t.equal(gate.counts().pending, 0, 'leaving twice frees one place');
-  clock.advance(1000);
-  const next = Array.from({ length: 60 }, () => knock(gate, '192.0.2.1'));
-  await settled();
-  t.equal(inside(next), 50);
-  t.strictSame(gate.counts(), {
-    admitted: 100,
-    refusedByRate: 0,
-    refusedByPending: 20,
-    refusedByQueue: 0,
-    pending: 50,
-    waiting: 0,
-  });
-});
+t.test(
+  'wire 5.2: fifty unfinished handshakes; the place is free when authentication ends, not when the session does',
+  async (t) => {
+    const { gate, clock } = setUp({ connectionRate: 1000 });
+    const peers = Array.from({ length: 60 }, () => knock(gate, '192.0.2.1'));
+    await settled();
+    t.equal(inside(peers), 50);
+    t.strictSame(peers.at(-1)?.admission, { refused: 'pending' });
+    for (const { place } of peers) {
+      place?.leave();
+      place?.leave();
+    }
+    t.equal(gate.counts().pending, 0, 'leaving twice frees one place');
+    clock.advance(1000);
+    const next = Array.from({ length: 60 }, () => knock(gate, '192.0.2.1'));
+    await settled();
+    t.equal(inside(next), 50);
+    t.strictSame(gate.counts(), {
+      admitted: 100,
+      refusedByRate: 0,
+      refusedByPending: 20,
+      refusedByQueue: 0,
+      pending: 50,
+      waiting: 0,
+    });
+  },
+);
 
 t.test('a peer that goes away leaves its place', async (t) => {
   const { gate } = setUp({ maxPending: 1 });

@@ -165,7 +165,7 @@ export class AgentEntry {
       ended: (ended, reason, detail) => this.#ended(ended as AgentSession, reason, detail),
     });
     this.#sessions.add(session);
-    const allowed = entryHost.started(session);
+    const allowed = entryHost.started(session, device);
     session.start();
     if (!allowed) session.end(this.#accepting ? 'operator_disconnect' : 'shutdown');
   }

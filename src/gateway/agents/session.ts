@@ -72,11 +72,6 @@ export class AgentSession implements Session {
         note: (code, sentence) => this.#note(code, sentence),
       },
     });
-  }
-
-  /** Begins to read. */
-  start(): void {
-    const { link, rest } = this.#options;
     link.listen({
       drained: () => this.#mux.drained(),
       wrote: () => this.#wrote(),
@@ -87,6 +82,11 @@ export class AgentSession implements Session {
       },
     });
     this.#wrote(); // the reply
+  }
+
+  /** Begins to read. */
+  start(): void {
+    const { link, rest } = this.#options;
     if (rest.length > 0) this.#mux.receive(ownedLease(rest));
     link.deliverTo((lease) => this.#mux.receive(lease));
   }
