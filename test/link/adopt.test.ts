@@ -103,7 +103,7 @@ for (const privateWay of [true, false]) {
       const { socket, reader } = adopt(first.accepted, new BufferPool());
       reader.deliverTo(() => {});
       const error = once(socket, 'error') as Promise<[NodeJS.ErrnoException]>;
-      const closed = once(first.accepted, 'close');
+      const closed = new Promise((resolve) => first.accepted.once('close', resolve));
       first.client.resetAndDestroy();
       t.equal((await error)[0].code, 'ECONNRESET');
       await closed;
