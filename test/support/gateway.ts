@@ -153,7 +153,7 @@ const RANGE_PORTS = 50;
 export async function freeRange(): Promise<string> {
   for (;;) {
     const start = 10_000 + RANGE_PORTS * Math.floor(Math.random() * 440);
-    const first = await Promise.all([0, 1, 2, 3].map((offset) => isFree(start + offset)));
+    const first = await Promise.all(Array.from({ length: 10 }, (_, offset) => isFree(start + offset)));
     if (first.every(Boolean)) return `${start}-${start + RANGE_PORTS - 1}`;
   }
 }
