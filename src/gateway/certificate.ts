@@ -26,8 +26,7 @@ export class Certificate {
   readonly #log: Log;
   readonly #listeners = new Set<(pair: KeyPair) => void>();
   #current: KeyPair;
-  /** What the last look found, good or bad; null where the files could not be read. */
-  #seen: KeyPair | null;
+  /** What was told last, until all is well again. */
   #trouble: string | null = null;
   #cancel: Cancel | null = null;
   #running = false;
@@ -46,7 +45,6 @@ export class Certificate {
   private constructor(paths: { cert: string; key: string }, pair: KeyPair, clock: Clock, log: Log) {
     this.#paths = paths;
     this.#current = pair;
-    this.#seen = pair;
     this.#clock = clock;
     this.#log = log;
   }
@@ -88,11 +86,10 @@ export class Certificate {
     this.#looking = true;
     try {
       const pair = await read(this.#paths);
-      if (!this.#running || (this.#seen !== null && same(pair, this.#seen))) return;
-      this.#seen = pair;
-      check(this.#paths, pair);
+      const news = !same(pair, this.#current);
+      if (news) check(this.#paths, pair);
       this.#trouble = null;
-      if (same(pair, this.#current)) return;
+      if (!news || !this.#running) return;
       this.#current = pair;
       this.#log.info({ cert: this.#paths.cert }, 'the certificate was read anew');
       for (const listener of [...this.#listeners]) listener(pair);

@@ -3,17 +3,17 @@ import type { Cancel } from '../support/clock.ts';
 import { asFailure, Failure } from '../support/failures.ts';
 import { Repeats } from '../support/repeats.ts';
 import { Leases } from './leases.ts';
-import type { OpenedTunnel } from './operations.ts';
 import { PortOpener, type PortOpenerOptions } from './port-opener.ts';
 import { type Carrier, type PortSurroundings, PublicPort, sessionOver } from './public-port.ts';
 import type { Session } from './session.ts';
 import type { StoredFleet } from './store.ts';
-import type { BlockedPort, Service } from './types.ts';
+import type { BlockedPort, OpenedTunnel, Service } from './types.ts';
 
 export interface PublicPortsOptions extends PortOpenerOptions {
   readonly leaseMs: number;
 }
 
+const MOVED = 'the stored port is none, or belongs to another service or to the gateway itself';
 /** A leased port that could not be opened is tried again after this time. */
 const TRY_AGAIN_MS = 30_000;
 const REMIND_MS = 10 * 60_000;
@@ -57,7 +57,7 @@ export class PublicPorts {
 
   /** Before the first session: reserves what was stored, and takes up the leases that still run. */
   async load({ devices, assignments, blockedPorts, leases }: StoredFleet): Promise<void> {
-    const { pool, store, log } = this.#options;
+    const { pool, store, log, audit } = this.#options;
     this.#opener.load(blockedPorts);
     const moved = pool.load(
       assignments,
@@ -66,13 +66,14 @@ export class PublicPorts {
     await this.#leases.load(leases);
     for (const { deviceKey, name } of this.#leases.all()) this.#portFor(deviceKey, name);
     for (const { deviceKey, service, oldPort, newPort } of moved) {
-      const detail = { deviceKey, service, oldPort, newPort };
-      log.error(detail, 'the store gave a port that is none, or is another service’s; the service has a new one');
+      const detail = { service, old_port: oldPort, new_port: newPort ?? 'none' };
+      log.error({ deviceKey, ...detail }, MOVED);
       const services = devices.find(({ key }) => key === deviceKey)?.services;
       if (services === undefined) continue;
       // The row has to go before there can be another; leases of the service go with it.
       await store.setServices(deviceKey, services, [service]);
       if (newPort !== null) await store.assignPort({ deviceKey, service, port: newPort });
+      audit({ deviceKey, event: 'port_conflict_resolved', reason: MOVED, detail });
     }
   }
 

@@ -7,7 +7,7 @@ const AT_ONCE_MAX = 256;
 /** How long a refused peer has to read its answer and to close. */
 const STAY_MS = 2_000;
 /** What it may still send meanwhile. */
-const DISCARDED_MAX_BYTES = 1024 * 1024;
+const DISCARDED_MAX_BYTES = 16 * 1024 * 1024;
 
 /**
  * Gives refused peers their answer. To close while they still send would reset the connection, and with it an answer

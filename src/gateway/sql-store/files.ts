@@ -17,7 +17,10 @@ const SIDE_FILES = ['-wal', '-journal', '-shm'];
 
 const MAGIC = Buffer.from('SQLite format 3\0', 'latin1');
 const HEADER_BYTES = 100;
+/** What SQLite gives every new database. */
+const PAGE_BYTES = 4096;
 /** sqlite.org/fileformat2.html, "The Database Header": big-endian, four bytes each. */
+const PAGE_COUNT_OFFSET = 28;
 const USER_VERSION_OFFSET = 60;
 const APPLICATION_ID_OFFSET = 68;
 
@@ -31,7 +34,8 @@ export async function readHeader(path: string): Promise<number | null> {
   try {
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
     try {
-      if (!(await file.stat()).isFile()) throw new Error('it is not a regular file');
+      const stats = await file.stat();
+      if (!stats.isFile()) throw new Error('it is not a regular file');
       const bytes = Buffer.alloc(HEADER_BYTES);
       const { bytesRead } = await file.read(bytes, 0, HEADER_BYTES, 0);
       if (bytesRead === 0) throw new Damage('it is empty');
@@ -41,6 +45,7 @@ export async function readHeader(path: string): Promise<number | null> {
       if (bytes.readInt32BE(APPLICATION_ID_OFFSET) !== APPLICATION_ID) {
         throw new Damage('it is a database of another program');
       }
+      if (await isCutShort(path, bytes, stats.size)) throw new Damage('its end is missing');
       return bytes.readInt32BE(USER_VERSION_OFFSET);
     } finally {
       await file.close();
@@ -52,6 +57,13 @@ export async function readHeader(path: string): Promise<number | null> {
     const reason = code === 'ELOOP' ? 'it is a link' : fileErrorReason(error);
     throw new Failure('gateway.store-failed', `${path} could not be read: ${reason}`, { cause: error });
   }
+}
+
+/** SQLite reads zeros for what is missing of the last page. While there is a journal, the end may be in it. */
+async function isCutShort(path: string, header: Buffer, bytes: number): Promise<boolean> {
+  const journals = await Promise.all([writtenAtMs(`${path}-wal`), writtenAtMs(`${path}-journal`)]);
+  if (journals.some((atMs) => atMs !== null)) return false;
+  return bytes < header.readUInt32BE(PAGE_COUNT_OFFSET) * PAGE_BYTES;
 }
 
 /**

@@ -1,5 +1,4 @@
 import { type Kysely, sql } from 'kysely';
-import { Failure } from '../../support/failures.ts';
 import type { Schema } from './schema.ts';
 
 /** How a database spells what the tables need. */
@@ -74,28 +73,25 @@ const firstTables: Migration = ({ integer, counter, end }) => [
 /** The first makes version 1 out of nothing. One that was ever released is not changed any more. */
 export const MIGRATIONS: readonly Migration[] = [firstTables];
 
-/** The version of the tables: 0 in an empty database. */
-export async function versionOf(db: Kysely<Schema>): Promise<number> {
-  const tables = await db.introspection.getTables();
-  if (tables.length === 0) return 0;
-  return (await db.selectFrom('schemaVersion').select('version').executeTakeFirstOrThrow()).version;
+/** The version of the tables; null where there is none, and so nothing that we made. */
+export async function versionOf(db: Kysely<Schema>): Promise<number | null> {
+  return (await db.selectFrom('schemaVersion').select('version').executeTakeFirst())?.version ?? null;
 }
 
 /**
  * Brings the tables to the newest version, each step as a whole or not at all. Not kysely's Migrator: with SQLite it
  * runs its steps without a transaction, so that a power cut leaves half of one.
  *
- * @throws Failure `gateway.store-newer`, and nothing is changed
+ * @param from the version of the tables; 0 for a database without any
  */
 export async function migrate(
   db: Kysely<Schema>,
   spelling: Spelling,
+  from: number,
   migrations: readonly Migration[] = MIGRATIONS,
 ): Promise<void> {
-  const version = await versionOf(db);
-  refuseNewer(version, migrations.length);
   for (const [at, migration] of migrations.entries()) {
-    if (at < version) continue;
+    if (at < from) continue;
     await db.transaction().execute(async (tx) => {
       if (at === 0) {
         await sql.raw(`create table schema_version (version ${spelling.integer} not null) ${spelling.end}`).execute(tx);
@@ -108,11 +104,4 @@ export async function migrate(
         .execute();
     });
   }
-}
-
-/** @throws Failure `gateway.store-newer` */
-export function refuseNewer(version: number, newest = MIGRATIONS.length): void {
-  if (version <= newest) return;
-  const sentence = `the database has version ${version}, and this gateway knows ${newest} at most`;
-  throw new Failure('gateway.store-newer', sentence);
 }

@@ -6,7 +6,7 @@ import type { Log } from '../../support/log.ts';
 import type { Store, StoredFleet } from '../store.ts';
 import { checkFile, Damage } from './check.ts';
 import { APPLICATION_ID, COPY, copyDatabase, LIVE, readHeader, setAside, writtenAtMs } from './files.ts';
-import { MIGRATIONS, migrate, refuseNewer, versionOf } from './migrations.ts';
+import { MIGRATIONS, migrate, versionOf } from './migrations.ts';
 import { DamagedRow } from './schema.ts';
 import { SqlStore } from './sql-store.ts';
 import { isDamage, openFile, SQLITE_SPELLING, type Sqlite, sqliteFailure } from './sqlite.ts';
@@ -78,17 +78,20 @@ async function prepare(
   { nowMs, log }: StoreOptions,
 ): Promise<OpenedStore> {
   // From the first look on: nobody else, and no shared memory file, which a full disk could not take.
-  sqlite.pragma('locking_mode = EXCLUSIVE');
-  checkFile(sqlite);
+  sqlite.exec('PRAGMA locking_mode = EXCLUSIVE');
   const version = await versionOf(sqlite.kysely);
-  refuseNewer(version);
-  // Before the journal begins: with one, this would stand in the journal only.
+  if (version === null) throw new Damage('it has no version');
+  if (version > MIGRATIONS.length) {
+    const sentence = `the database has version ${version}, and this gateway knows ${MIGRATIONS.length} at most`;
+    throw new Failure('gateway.store-newer', sentence);
+  }
+  checkFile(sqlite);
+  // Before there can be a journal: with one, this would stand in the journal only.
   if (state !== LIVE) sqlite.exec(`PRAGMA user_version = ${LIVE}`);
-  useJournal(sqlite, log);
   if (version < MIGRATIONS.length) {
     await copyDatabase(sqlite, copyPath);
-    await migrate(sqlite.kysely, SQLITE_SPELLING);
-    log.info({ from: version, to: MIGRATIONS.length }, 'the database was brought to this version of the gateway');
+    await migrate(sqlite.kysely, SQLITE_SPELLING, version);
+    log.info({ from: version, to: MIGRATIONS.length }, 'the database was brought to the version of this gateway');
   }
 
   const store = new SqlStore({
@@ -101,7 +104,8 @@ async function prepare(
     },
   });
   const fleet = await store.load();
-  await store.auditOf(null, 1); // can be read
+  await store.auditOf(null, 1); // it can be read
+  useJournal(sqlite, log);
   await store.cleanAudit().catch((error: unknown) => log.warn({ err: error }, 'the audit was not cleaned'));
   const keepCopy = async () => {
     if (!(await isCopyDue(path, copyPath, nowMs()))) return false;
@@ -114,7 +118,7 @@ async function prepare(
 /** Write-ahead: a decision costs one fsync. A full disk has no place for it now; the old way works then, with three. */
 function useJournal(sqlite: Sqlite, log: Log): void {
   try {
-    sqlite.pragma('journal_mode = WAL');
+    sqlite.exec('PRAGMA journal_mode = WAL');
   } catch (error) {
     if (isDamage(error)) throw error;
     log.warn({ err: error }, 'the database cannot have a write-ahead log now');
@@ -124,9 +128,9 @@ function useJournal(sqlite: Sqlite, log: Log): void {
 /** All is in the one file then, which can be copied; and its lock is free, though libsql keeps it open for a while. */
 function leaveOneFile(sqlite: Sqlite): void {
   try {
-    sqlite.pragma('journal_mode = DELETE');
-    sqlite.pragma('locking_mode = NORMAL');
-    sqlite.pragma('user_version');
+    sqlite.exec('PRAGMA journal_mode = DELETE');
+    sqlite.exec('PRAGMA locking_mode = NORMAL');
+    sqlite.exec('SELECT 1 FROM schema_version');
   } catch {
     // The next start reads the journal.
   }
@@ -149,7 +153,7 @@ async function makeEmpty(path: string, copyPath: string, options: StoreOptions):
   const sqlite = openFile(':memory:');
   try {
     sqlite.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
-    await migrate(sqlite.kysely, SQLITE_SPELLING);
+    await migrate(sqlite.kysely, SQLITE_SPELLING, 0);
     await copyDatabase(sqlite, path); // whole, or not there: half a database would be taken for a damaged one
   } finally {
     sqlite.close();
@@ -166,7 +170,9 @@ async function setSideFilesAside(path: string, { nowMs, log }: StoreOptions): Pr
 async function isCopyDue(path: string, copyPath: string, nowMs: number): Promise<boolean> {
   const copiedAtMs = await writtenAtMs(copyPath);
   if (copiedAtMs === null) return true;
-  if (Math.abs(nowMs - copiedAtMs) < COPY_INTERVAL_MS) return false; // a clock that went back makes one, too
+  const ageMs = nowMs - copiedAtMs;
+  if (ageMs <= -COPY_INTERVAL_MS) return true; // the clock went back
+  if (ageMs < COPY_INTERVAL_MS) return false;
   const writtenMs = await Promise.all([writtenAtMs(path), writtenAtMs(`${path}-wal`)]);
   return writtenMs.some((atMs) => atMs !== null && atMs > copiedAtMs);
 }

@@ -16,11 +16,11 @@ const BUSY_TIMEOUT_MS = 2000;
 /** More than the store has; what comes by seldom, with lists of many lengths, pushes out the oldest. */
 const MAX_STATEMENTS = 100;
 
-/** An open database: queries through `kysely`, SQLite's own words through `pragma` and `exec`. */
+/** An open database: queries through `kysely`, SQLite's own words through `column` and `exec`. */
 export interface Sqlite {
   readonly kysely: Kysely<Schema>;
-  /** The first column of each row. */
-  pragma(text: string): unknown[];
+  /** The first column of each row that a statement gives. */
+  column(text: string): unknown[];
   exec(text: string): void;
   close(): void;
 }
@@ -33,7 +33,7 @@ export function openFile(path: string): Sqlite {
       dialect: new SqliteDialect({ database: connection }),
       plugins: [new CamelCasePlugin()],
     }),
-    pragma: (text) => connection.pragma(text),
+    column: (text) => connection.column(text),
     exec: (text) => connection.exec(text),
     close: () => connection.close(),
   };
@@ -72,8 +72,11 @@ class Connection implements SqliteDatabase {
     return statement;
   }
 
-  pragma(text: string): unknown[] {
-    return (this.#database.prepare(`PRAGMA ${text}`).all() as object[]).map((row) => Object.values(row)[0]);
+  column(text: string): unknown[] {
+    return this.#database
+      .prepare(text)
+      .all()
+      .map((row) => Object.values(row as object)[0]);
   }
 
   exec(text: string): void {

@@ -53,7 +53,7 @@ export class TestHost implements EntryHost {
   readonly current = new Map<string, Session>();
   #waiting = new Set<() => void>();
 
-  async admit(_entry: string, _address: string, signal: AbortSignal): Promise<Place | null> {
+  async admit(): Promise<Place | null> {
     await this.admission;
     if (this.places <= 0) return null;
     this.places -= 1;
@@ -66,7 +66,6 @@ export class TestHost implements EntryHost {
       leave: () => {
         if (inside) this.inside -= 1;
         inside = false;
-        if (signal.aborted) return;
         this.#changed();
       },
     };
@@ -192,7 +191,12 @@ export class Peer {
     });
     socket.on('error', (error: NodeJS.ErrnoException) => this.events.push(error.code ?? error.message));
     socket.on('end', () => this.events.push('end'));
-    this.closed = once(socket, 'close').then(() => this.#look());
+    this.closed = new Promise((resolve) => {
+      socket.once('close', () => {
+        this.#look();
+        resolve();
+      });
+    });
   }
 
   static async connect(t: Test, port: number, options: { from?: string; allowHalfOpen?: boolean } = {}): Promise<Peer> {
