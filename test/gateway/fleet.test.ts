@@ -53,7 +53,7 @@ t.test('a token belongs to one device, also when two ask for it at once', async 
     results.map(({ status }) => status),
     ['fulfilled', 'rejected'],
   );
-  await t.rejects(create('three', 'same'), { code: 'gateway.device-exists' });
+  await t.rejects(create('three', 'same'), { code: 'gateway.device-exists', message: /device one/ });
   await create('four', 'another');
   await t.rejects(fleet.setTokenCode('four', 'same'), { code: 'gateway.device-exists' });
   t.ok(fleet.checkTokenCode('four', 'another').right);

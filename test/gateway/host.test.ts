@@ -79,6 +79,13 @@ t.test('wire 5.1: the tunnel token is the user name; a wrong one takes its time'
   await made.create('one');
   const token = await made.operations.tunnelToken('one', { rotate: false });
   t.match(await made.host.authenticateToken({ token, address: '192.0.2.1' }), { device: { key: 'one' } });
+  const first = later(made.host.authenticateToken({ token: 'admin', address: '192.0.2.9' }));
+  made.clock.advance(499);
+  await settled();
+  t.equal(first.answer, null);
+  made.clock.advance(1);
+  await settled();
+  t.strictSame(first.answer, INVALID);
   for (const wrong of ['root', '', token.toLowerCase(), `A${token.slice(1)}`, 'one has a long token']) {
     const asked = later(made.host.authenticateToken({ token: wrong, address: '192.0.2.1' }));
     await settled();
