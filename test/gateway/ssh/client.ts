@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Test } from 'tap';
-import { endChild } from '../../support/processes.ts';
+import { endChild, run } from '../../support/processes.ts';
 import { until } from '../../support/until.ts';
 
 /** Options that keep a test away from the user's own configuration, agent and known hosts, and from any prompt. */
@@ -26,6 +26,11 @@ export interface RunningSsh {
   /** Its exit code. */
   end: Promise<number | null>;
   stop(signal?: NodeJS.Signals): Promise<void>;
+}
+
+/** Runs ssh to its end. */
+export function runSsh(port: number, token: string, args: readonly string[], command: readonly string[] = []) {
+  return run('ssh', [...sshArgs(port, token, args), ...command], { timeoutMs: 20_000 });
 }
 
 /** Runs a program that is or starts an ssh, with no terminal to ask at. */
