@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Lease, LocalEnd } from '../protocol/endpoints.ts';
 import type { PooledReader } from './buffer-pool.ts';
-import { connectionOf, type ReadTable, readPeerState, readTable, readTcpState } from './tcp-table.ts';
+import { connectionOf, type FindLine, readPeerState, readTcpState } from './tcp-table.ts';
 
 /** What a socket reports as the local end of a stream; nothing after `destroy`. */
 export interface SocketEndEvents {
@@ -15,7 +15,7 @@ export interface SocketEndEvents {
 /** A socket as the local end of a stream: each direction ends by itself, so it must allow half-open connections. */
 export class SocketEnd implements LocalEnd {
   readonly #socket: Socket;
-  readonly #readTable: ReadTable;
+  readonly #findLine: FindLine | undefined;
   #corked = false;
   #destroyed = false;
   #error: Error | null = null;
@@ -24,10 +24,10 @@ export class SocketEnd implements LocalEnd {
   constructor(
     { socket, reader }: { socket: Socket; reader: PooledReader },
     events: SocketEndEvents,
-    tables: ReadTable = readTable,
+    findLine?: FindLine,
   ) {
     this.#socket = socket;
-    this.#readTable = tables;
+    this.#findLine = findLine;
     reader.deliverTo((lease) => {
       if (!this.#destroyed) events.data(lease);
     });
@@ -70,8 +70,8 @@ export class SocketEnd implements LocalEnd {
   untakenBytes(): number {
     const connection = connectionOf(this.#socket);
     if (connection === null) return this.#socket.writableLength;
-    const underWayBytes = readTcpState(connection, this.#readTable)?.unacknowledgedBytes ?? 0;
-    const unreadBytes = readPeerState(connection, this.#readTable)?.unreadBytes ?? 0;
+    const underWayBytes = readTcpState(connection, this.#findLine)?.unacknowledgedBytes ?? 0;
+    const unreadBytes = readPeerState(connection, this.#findLine)?.unreadBytes ?? 0;
     return this.#socket.writableLength + underWayBytes + unreadBytes;
   }
 

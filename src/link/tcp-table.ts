@@ -23,8 +23,9 @@ export interface TcpState {
   peerClosed: boolean;
 }
 
-/** As the table numbers the states of a connection (Linux, include/net/tcp_states.h). */
+/** As the table numbers the states of a socket (Linux, include/net/tcp_states.h). */
 const CLOSE_WAIT = '08';
+const LISTEN = '0A';
 
 /** The connection of a socket, or null while it has none. */
 export function connectionOf({ localAddress, localPort, remoteAddress, remotePort }: Socket): Connection | null {
@@ -34,12 +35,15 @@ export function connectionOf({ localAddress, localPort, remoteAddress, remotePor
 }
 
 /** Our end of a connection as the kernel sees it now; null where it cannot tell (it is gone, or this is no Linux). */
-export function readTcpState(connection: Connection, read = readTable): TcpState | null {
-  return findTcpState(read(isIPv4(connection.localAddress) ? 'tcp' : 'tcp6'), connection);
+export function readTcpState(connection: Connection, find = findLine): TcpState | null {
+  const { localAddress, localPort, remoteAddress, remotePort } = connection;
+  const addresses = `${endpoint(localAddress, localPort)} ${endpoint(remoteAddress, remotePort)}`;
+  const line = find(isIPv4(localAddress) ? 'tcp' : 'tcp6', addresses);
+  return line === undefined ? null : parseLine(line);
 }
 
 /** The other end of a connection within this machine. */
-export function readPeerState(connection: Connection, read = readTable): TcpState | null {
+export function readPeerState(connection: Connection, find = findLine): TcpState | null {
   const peer = {
     localAddress: connection.remoteAddress,
     localPort: connection.remotePort,
@@ -52,45 +56,62 @@ export function readPeerState(connection: Connection, read = readTable): TcpStat
     localAddress: otherWriting(peer.localAddress),
     remoteAddress: otherWriting(peer.remoteAddress),
   };
-  return readTcpState(peer, read) ?? readTcpState(otherwise, read);
+  return readTcpState(peer, find) ?? readTcpState(otherwise, find);
 }
 
-/** Gives the text of one of the two tables, '' where there is none. */
-export type ReadTable = (name: 'tcp' | 'tcp6') => string;
+type TableName = 'tcp' | 'tcp6';
 
-export const readTable: ReadTable = (name) => {
+/** Finds the line of a connection in /proc/net/tcp{,6} (Linux, Documentation/networking/proc_net_tcp.rst). */
+export type FindLine = (table: TableName, addresses: string) => string | undefined;
+
+const findLine: FindLine = (table, addresses) => lineIn(readTable(table), addresses);
+
+function readTable(name: TableName): string {
   try {
     return readFileSync(`/proc/net/${name}`, 'latin1');
   } catch {
     return '';
   }
-};
+}
 
-/** The same at most once in `maxAgeMs`: with thousands of connections a reading takes milliseconds. */
-export function cachedTables(clock: Clock, maxAgeMs: number, read = readTable): ReadTable {
-  const kept = new Map<string, { atMs: number; text: string }>();
-  return (name) => {
+export function lineIn(table: string, addresses: string): string | undefined {
+  const at = table.indexOf(` ${addresses} `);
+  if (at === -1) return undefined;
+  const end = table.indexOf('\n', at);
+  return table.slice(at, end === -1 ? undefined : end);
+}
+
+/**
+ * The same for thousands of connections that are looked for at about the same time: a table is read at most once in
+ * `maxAgeMs`, and searched once.
+ */
+export function cachedLines(clock: Clock, maxAgeMs: number, read = readTable): FindLine {
+  const kept = new Map<TableName, { atMs: number; lines: Map<string, string> }>();
+  return (table, addresses) => {
     const nowMs = clock.nowMs();
-    const last = kept.get(name);
-    if (last !== undefined && nowMs - last.atMs < maxAgeMs) return last.text;
-    const text = read(name);
-    kept.set(name, { atMs: nowMs, text });
-    return text;
+    let last = kept.get(table);
+    if (last === undefined || nowMs - last.atMs >= maxAgeMs) {
+      last = { atMs: nowMs, lines: linesByAddresses(read(table)) };
+      kept.set(table, last);
+    }
+    return last.lines.get(addresses);
   };
 }
 
-/** Finds a connection in the text of /proc/net/tcp{,6} (Linux, Documentation/networking/proc_net_tcp.rst). */
-export function findTcpState(table: string, connection: Connection): TcpState | null {
-  const local = endpoint(connection.localAddress, connection.localPort);
-  const remote = endpoint(connection.remoteAddress, connection.remotePort);
-  const at = table.indexOf(` ${local} ${remote} `);
-  if (at === -1) return null;
-  const end = table.indexOf('\n', at);
-  const fields = table
-    .slice(at, end === -1 ? undefined : end)
-    .trim()
-    .split(/\s+/);
-  const [, , status, queues = '', , retransmissions = '', , probes = ''] = fields;
+/** `sl: local remote st …`, right-aligned numbers in front. */
+const LINE = /^ *\d+:( (\S+ \S+) (\S+).*)$/gm;
+
+function linesByAddresses(table: string): Map<string, string> {
+  const lines = new Map<string, string>();
+  for (const [, line = '', addresses = '', status] of table.matchAll(LINE)) {
+    if (status !== LISTEN) lines.set(addresses, line);
+  }
+  return lines;
+}
+
+/** @param line from the two addresses on */
+export function parseLine(line: string): TcpState {
+  const [, , status, queues = '', , retransmissions = '', , probes = ''] = line.trim().split(/\s+/);
   return {
     unacknowledgedBytes: Number.parseInt(queues.slice(0, 8), 16),
     unreadBytes: Number.parseInt(queues.slice(9), 16),

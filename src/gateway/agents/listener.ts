@@ -1,7 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { BufferPool } from '../../link/buffer-pool.ts';
-import { cachedTables, type ReadTable } from '../../link/tcp-table.ts';
+import { cachedLines, type FindLine } from '../../link/tcp-table.ts';
 import type { Clock } from '../../support/clock.ts';
 import { Failure, systemCode } from '../../support/failures.ts';
 import type { Log } from '../../support/log.ts';
@@ -35,14 +35,14 @@ export interface AgentEntryOptions {
 /** A fleet that comes back does so within seconds; Linux allows 4096 unless told otherwise (net.core.somaxconn). */
 const BACKLOG = 4096;
 /** A reading of the kernel's tables serves all sessions that look at them at about the same time. */
-const TABLES_AGE_MS = 400;
+const LINES_AGE_MS = 400;
 const REMIND_MS = 60_000;
 
 /** The port that agents dial. */
 export class AgentEntry {
   readonly #options: AgentEntryOptions;
   readonly #pool = new BufferPool();
-  readonly #tables: ReadTable;
+  readonly #findLine: FindLine;
   readonly #server: Server;
   readonly #reception: Reception;
   readonly #troubles: Repeats;
@@ -56,7 +56,7 @@ export class AgentEntry {
   constructor(options: AgentEntryOptions) {
     this.#options = options;
     const { clock, certificate, tls, keepaliveMs } = options;
-    this.#tables = cachedTables(clock, TABLES_AGE_MS);
+    this.#findLine = cachedLines(clock, LINES_AGE_MS);
     this.#troubles = new Repeats(clock, REMIND_MS);
     if (tls !== 'off' && certificate !== null) {
       this.#useCertificate(certificate.current);
@@ -159,13 +159,13 @@ export class AgentEntry {
       link,
       rest,
       pool: this.#pool,
-      tables: this.#tables,
+      findLine: this.#findLine,
       clock,
       log,
       ended: (ended, reason, detail) => this.#ended(ended as AgentSession, reason, detail),
     });
     this.#sessions.add(session);
-    const allowed = entryHost.started(session);
+    const allowed = entryHost.started(session, device);
     session.start();
     if (!allowed) session.end(this.#accepting ? 'operator_disconnect' : 'shutdown');
   }

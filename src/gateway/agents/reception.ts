@@ -6,6 +6,7 @@ import { SocketLink } from '../../link/socket-link.ts';
 import type { Clock } from '../../support/clock.ts';
 import { deferred } from '../../support/deferred.ts';
 import type { EntryHost, Place } from '../entry.ts';
+import { plainAddress } from '../source.ts';
 import type { Device } from '../types.ts';
 import { Farewells } from './farewells.ts';
 import { encodeAccepted, encodeRefused, type FirstLine, HelloReader, isTls } from './hello.ts';
@@ -58,24 +59,26 @@ export class Reception {
 
   /** @param socket just accepted, paused, nothing read */
   async receive(socket: Socket): Promise<void> {
-    const address = socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/i, '');
+    const { remoteAddress } = socket;
     socket.on('error', () => {}); // whoever owns the socket at that moment listens too
-    if (address === undefined) {
+    if (remoteAddress === undefined) {
       socket.destroy(); // gone already
       return;
     }
+    const address = plainAddress(remoteAddress);
     const gone = new AbortController();
-    this.#visitors.add(socket);
-    socket.once('close', () => {
+    const closed = () => {
       this.#visitors.delete(socket);
       gone.abort();
-    });
+    };
+    this.#visitors.add(socket);
+    socket.once('close', closed);
     const place = await this.#admit(socket, address, gone);
-    if (place === null) return;
     try {
-      await this.#shakeHands(socket, address, place);
+      if (place !== null) await this.#shakeHands(socket, address, place);
     } finally {
-      place.leave();
+      place?.leave();
+      if (!this.#visitors.has(socket)) socket.off('close', closed);
     }
   }
 
@@ -108,7 +111,7 @@ export class Reception {
   async #shakeHands(socket: Socket, address: string, place: Place): Promise<void> {
     const { entryHost, arrived } = this.#options;
     const { link, line } = await this.#firstLine(socket);
-    if (line === null) return;
+    if (line === null) return; // closed without a word
     if ('none' in line) {
       entryHost.rejected('agent', address, line.none.reason);
       this.#refuse(socket, link, line.none.reason);

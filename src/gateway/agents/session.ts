@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { type BufferPool, ownedLease } from '../../link/buffer-pool.ts';
 import { PausedWatch } from '../../link/paused-watch.ts';
 import type { SocketLink } from '../../link/socket-link.ts';
-import { connectionOf, type ReadTable, readTcpState, type TcpState } from '../../link/tcp-table.ts';
+import { connectionOf, type FindLine, readTcpState, type TcpState } from '../../link/tcp-table.ts';
 import { UnacknowledgedWatch } from '../../link/unacknowledged-watch.ts';
 import { GATEWAY_LIMITS } from '../../protocol/limits.ts';
 import { Mux } from '../../protocol/mux.ts';
@@ -28,7 +28,7 @@ export interface AgentSessionOptions {
   /** Frames that came with the hello. */
   readonly rest: Buffer;
   readonly pool: BufferPool;
-  readonly tables: ReadTable;
+  readonly findLine: FindLine;
   readonly clock: Clock;
   readonly log: Log;
   /** Called once, when the session is over. */
@@ -72,11 +72,6 @@ export class AgentSession implements Session {
         note: (code, sentence) => this.#note(code, sentence),
       },
     });
-  }
-
-  /** Begins to read. */
-  start(): void {
-    const { link, rest } = this.#options;
     link.listen({
       drained: () => this.#mux.drained(),
       wrote: () => this.#wrote(),
@@ -87,6 +82,11 @@ export class AgentSession implements Session {
       },
     });
     this.#wrote(); // the reply
+  }
+
+  /** Begins to read. */
+  start(): void {
+    const { link, rest } = this.#options;
     if (rest.length > 0) this.#mux.receive(ownedLease(rest));
     link.deliverTo((lease) => this.#mux.receive(lease));
   }
@@ -101,8 +101,8 @@ export class AgentSession implements Session {
   }
 
   carry(service: Service, socket: Socket): void {
-    const { pool, tables } = this.#options;
-    const id = this.#mux.openStream(service.localPort, (events) => publicEnd(socket, events, pool, tables));
+    const { pool, findLine } = this.#options;
+    const id = this.#mux.openStream(service.localPort, (events) => publicEnd(socket, events, pool, findLine));
     if (id === null) socket.destroy();
   }
 
@@ -152,7 +152,7 @@ export class AgentSession implements Session {
 
   readonly #tcpState = (): TcpState | null => {
     const connection = connectionOf(this.#options.link.socket);
-    return connection === null || this.#mux.v1 ? null : readTcpState(connection, this.#options.tables);
+    return connection === null || this.#mux.v1 ? null : readTcpState(connection, this.#options.findLine);
   };
 
   /** The connection is useless: it is cut. */
