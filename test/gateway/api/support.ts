@@ -67,7 +67,7 @@ export interface ApiOptions {
 
 /** Test files run side by side, and each opens the lowest ports of its range. */
 const rangeOfThisProcess = () => {
-  const start = 20_000 + (process.pid % 100) * 100;
+  const start = 30_000 + (process.pid % 27) * 100; // below the ephemeral ports
   return { start, end: start + 99 };
 };
 
