@@ -314,7 +314,7 @@ t.test('a flood fills one port up to its bound, and no other', async (t) => {
   for (const client of clients) client.destroy();
 });
 
-t.test('a session that cannot carry after all costs one connection, not the port', async (t) => {
+t.test('a connection that the session fails to carry is closed, and the port stays', async (t) => {
   const { ports, host, log } = await startPorts(t, { store: storeOf('a') });
   const session = come(ports, 'a');
   const port = await ports.forward(session, SSH);
@@ -322,11 +322,65 @@ t.test('a session that cannot carry after all costs one connection, not the port
   t.equal(await fate(host, port), 'closed');
   t.ok(log.has(/could not be carried/));
   session.fault = null;
+  t.equal(await fate(host, port), 'open');
+  t.equal(ports.counts().turnedAway, 1);
+});
+
+t.test('while the session can carry nothing, connections are refused, but for the one that found it out', async (t) => {
+  const { ports, host, clock } = await startPorts(t, { store: storeOf('a') });
+  const session = come(ports, 'a');
+  await ports.forward(session, SSH);
+  await ports.lease(session, HTTP);
+  for (const port of [20_000, 20_001]) {
+    session.refused.add('ssh').add('http');
+    t.equal(await fate(host, port), 'closed');
+    t.equal(await fate(host, port), 'refused');
+    clock.advance(1_000);
+    t.equal(await fate(host, port), 'refused');
+    session.refused.clear();
+    clock.advance(1_000);
+    await until('it listens again', () => ports.counts().listening === 2);
+    t.equal(await fate(host, port), 'open');
+  }
+  session.end('operator_disconnect');
+  t.equal(await fate(host, 20_000), 'closed', 'its end is not reported yet');
+  t.equal(await fate(host, 20_000), 'refused');
+  ports.offline(session);
+  clock.advance(LEASE_MS + 1_000);
+  t.equal(clock.pending, 0, 'nobody is asked any more');
+});
+
+t.test('a connection to a port that is not told yet does not keep it from being opened', async (t) => {
+  const store = storeOf('a');
+  const { ports, host } = await startPorts(t, { store });
+  const session = come(ports, 'a', 'ssh');
   session.refused.add('ssh');
-  t.equal(await fate(host, port), 'closed');
+  const assignPort = store.assignPort.bind(store);
+  store.assignPort = async (...args) => {
+    t.equal(await fate(host, 20_000), 'closed');
+    return assignPort(...args);
+  };
+  const port = await ports.forward(session, SSH);
+  session.refused.clear(); // as of now it knows that it forwards it
+  t.equal(await fate(host, port), 'open');
+});
+
+t.test('what a lease cannot have yet does not keep the session from forwarding it', async (t) => {
+  const store = storeOf('a');
+  await store.putLease({ deviceKey: 'a', ...SSH, expiresAtMs: START_MS * 2 });
+  const { ports, host, clock } = await startPorts(t, { store });
+  const session = come(ports, 'a', 'ssh');
+  ports.offline(session);
+  session.refused.add('ssh'); // as an SSH session does until it has the answer to its request
+  ports.online(session);
+  const assignPort = store.assignPort.bind(store);
+  store.assignPort = async (...args) => {
+    clock.advance(1_500);
+    return assignPort(...args);
+  };
+  const port = await ports.forward(session, SSH);
   session.refused.clear();
   t.equal(await fate(host, port), 'open');
-  t.equal(ports.counts().turnedAway, 2);
 });
 
 t.test('what could not be stored is neither told nor listens', async (t) => {
@@ -556,4 +610,24 @@ t.test('before the end listeners close first, and connections at last', async (t
   await closed;
   t.equal(clock.pending, 0);
   t.equal(ports.counts().connections, 0);
+});
+
+t.test('no timer is left of a port that is asked about, or tried, again', async (t) => {
+  const { ports, host, clock } = await startPorts(t, { store: storeOf('a') });
+  const session = come(ports, 'a');
+  const port = await ports.forward(session, SSH);
+  session.refused.add('ssh');
+  t.equal(await fate(host, port), 'closed');
+  t.equal(clock.pending, 1);
+  ports.offline(session);
+  t.equal(clock.pending, 0);
+
+  const store = storeOf('a');
+  await store.assignPort({ deviceKey: 'a', service: 'ssh', port: 20_000 });
+  await store.putLease({ deviceKey: 'a', ...SSH, expiresAtMs: START_MS * 2 });
+  const nowhere = await startPorts(t, { store, bindHost: '203.0.113.9' });
+  come(nowhere.ports, 'a');
+  await until('it failed', () => nowhere.clock.pending === 2); // with that of the lease
+  await nowhere.ports.stop();
+  t.equal(nowhere.clock.pending, 0);
 });
