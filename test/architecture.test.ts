@@ -40,7 +40,7 @@ const PURE = [
   /^openssh\/(config|log-lines|progress)\.ts$/,
   /^page\/(headline|html|news|view|words)\.ts$/,
   /^pair-client\/(answers|events|flow|select)\.ts$/,
-  /^gateway\/(types|port-pool)\.ts$/,
+  /^gateway\/(attempts|bounded-map|bucket|counters|gate|port-pool|types)\.ts$/,
   /^gateway\/agents\/hello\.ts$/,
   /^gateway\/ssh\/forward-requests\.ts$/,
   /^gateway\/api\/(openapi|setup-script)\.ts$/,

@@ -92,9 +92,8 @@ export class Audit {
       const written = await this.#store.auditOf(deviceKey, limit);
       const unwritten = [...this.#entries, ...this.#rejections.counting()]
         .filter((entry) => deviceKey === null || entry.deviceKey === deviceKey)
-        .reverse()
-        .sort((a, b) => b.atMs - a.atMs);
-      return [...unwritten, ...written].slice(0, limit);
+        .reverse();
+      return [...unwritten, ...written].sort((a, b) => b.atMs - a.atMs).slice(0, limit);
     });
   }
 

@@ -1,34 +1,30 @@
-/** A map of at most `max` entries: one more pushes out the one that was not asked for, or set, for the longest time. */
+/**
+ * A map of at most `max` entries that forgets those which were not asked for, or set, for the longest time, many at
+ * once: in two generations, since finding the oldest of a Map costs more the more was deleted from it.
+ */
 export class BoundedMap<K, V> {
-  readonly #max: number;
-  readonly #entries = new Map<K, V>();
+  readonly #half: number;
+  #young = new Map<K, V>();
+  #old = new Map<K, V>();
 
   constructor(max: number) {
-    this.#max = max;
-  }
-
-  get size(): number {
-    return this.#entries.size;
+    this.#half = Math.ceil(max / 2);
   }
 
   get(key: K): V | undefined {
-    const value = this.#entries.get(key);
-    if (value !== undefined) this.set(key, value);
-    return value;
+    const young = this.#young.get(key);
+    if (young !== undefined) return young;
+    const old = this.#old.get(key);
+    if (old !== undefined) this.set(key, old);
+    return old;
   }
 
   set(key: K, value: V): void {
-    this.#entries.delete(key);
-    this.#entries.set(key, value);
-    if (this.#entries.size <= this.#max) return;
-    for (const oldest of this.#entries.keys()) {
-      this.#entries.delete(oldest);
-      return;
+    if (this.#young.size >= this.#half && !this.#young.has(key)) {
+      this.#old = this.#young;
+      this.#young = new Map();
     }
-  }
-
-  delete(key: K): void {
-    this.#entries.delete(key);
+    this.#young.set(key, value);
   }
 
   /** What is there, made where it is not. */

@@ -30,6 +30,7 @@ export interface CoreParts {
 /** A snapshot for the metrics. */
 export interface CoreCounts extends Pick<Counters, 'authentications' | 'sessionsStarted' | 'sessionsEnded'> {
   readonly gates: Readonly<Record<EntryName, GateCounts>>;
+  readonly ports: ReturnType<PublicPorts['counts']>;
   readonly audit: AuditCounts;
 }
 
@@ -77,6 +78,7 @@ export function createCore(parts: CoreParts): Core {
       sessionsStarted: counters.sessionsStarted,
       sessionsEnded: counters.sessionsEnded,
       gates: { agent: gates.agent.counts(), ssh: gates.ssh.counts() },
+      ports: ports.counts(),
       audit: audit.counts(),
     }),
     async load() {

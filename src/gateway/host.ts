@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { type Clock, pause } from '../support/clock.ts';
 import { Failure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
@@ -54,6 +55,7 @@ export class Host implements EntryHost {
 
   constructor(parts: HostParts) {
     this.#parts = parts;
+    setMaxListeners(0, this.#stop.signal); // one for each wrong answer that takes its time
   }
 
   /** From now on nobody is let in, and wrong answers no longer take their time. */

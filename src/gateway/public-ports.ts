@@ -3,12 +3,11 @@ import type { Cancel } from '../support/clock.ts';
 import { asFailure, Failure } from '../support/failures.ts';
 import { Repeats } from '../support/repeats.ts';
 import { Leases } from './leases.ts';
-import type { OpenedTunnel } from './operations.ts';
 import { PortOpener, type PortOpenerOptions } from './port-opener.ts';
 import { type Carrier, type PortSurroundings, PublicPort, sessionOver } from './public-port.ts';
 import type { Session } from './session.ts';
 import type { StoredFleet } from './store.ts';
-import type { BlockedPort, Service } from './types.ts';
+import type { BlockedPort, OpenedTunnel, Service } from './types.ts';
 
 export interface PublicPortsOptions extends PortOpenerOptions {
   readonly leaseMs: number;
