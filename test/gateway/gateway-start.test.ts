@@ -1,11 +1,14 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { copyFile, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { makeCertificate } from '../support/certificates.ts';
-import { gatewaySettings, tunnelGateway } from '../support/gateway.ts';
+import { GATEWAY_PROGRAM, gatewaySettings, tunnelGateway } from '../support/gateway.ts';
+import { endChild } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
 import { until } from '../support/until.ts';
 import { start, temporaryFolder } from './support.ts';
@@ -134,4 +137,38 @@ t.test('no token reaches a log', async (t) => {
   t.match(script.stdout, token);
   t.equal(await gateway.stop(), 0);
   for (const secret of [gateway.adminToken, token_code, token]) t.notMatch(gateway.log(), String(secret));
+});
+
+t.test('a stop or a kill in the middle of a start leaves nothing that keeps the next one from starting', async (t) => {
+  const folder = await temporaryFolder(t);
+  const settings = await gatewaySettings(folder);
+  for (const [index, signal] of (['SIGTERM', 'SIGKILL', 'SIGTERM', 'SIGKILL', 'SIGINT'] as const).entries()) {
+    const child = spawn(GATEWAY_PROGRAM, ['serve'], { env: { PATH: process.env.PATH, ...settings }, stdio: 'ignore' });
+    t.teardown(() => endChild(child, 'SIGKILL'));
+    // The folder is made as the first step; from there on each round stops a bit later.
+    await until('the start', () => existsSync(settings.GATEWAY_DATA_DIR ?? ''));
+    if (index > 0) await until('the lock', () => existsSync(join(folder, 'data', 'gateway.lock')));
+    await sleep(index * 150);
+    const exited = once(child, 'exit');
+    child.kill(signal);
+    const [code] = (await exited) as [number | null];
+    t.ok(code === 0 || code === null, `${signal}: ${code}`);
+  }
+  const gateway = await start(t, folder, settings);
+  t.match(await gateway.cli(['health']), { code: 0, stdout: 'ok\n' });
+  t.equal(await gateway.stop(), 0);
+});
+
+t.test('what is odd is told at the start', async (t) => {
+  const folder = await temporaryFolder(t);
+  const gateway = await start(t, folder, {
+    GATEWAY_HTTP_HOST: '0.0.0.0',
+    GATEWAY_HTTP_INSECURE: '1',
+    GATEWAY_SHH_PORT: '1',
+    GATEWAY_PORT_RANGE: '59000-59999',
+  });
+  for (const code of ['gateway.http-plain', 'config.unknown-variable', 'gateway.range-ephemeral']) {
+    t.match(gateway.log(), `"code":"${code}"`);
+  }
+  t.equal(await gateway.stop('SIGINT'), 0);
 });
