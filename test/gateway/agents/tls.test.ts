@@ -127,12 +127,15 @@ t.test('TLS below 1.2 is not spoken', async (t) => {
 });
 
 t.test('who gets no place is told in his protocol', async (t) => {
-  const { port, ca, host } = await startTls(t, 'optional');
+  const { port, ca, caPath, host } = await startTls(t, 'optional');
   host.places = 0;
   const plain = await Peer.connect(t, port);
   plain.socket.write(helloOf());
   t.match(await plain.reply(), { error: 'auth_failed', reason: /busy/ });
   await t.rejects(tlsPeer(t, port, { ca }), { code: 'ERR_SSL_TLSV1_ALERT_ACCESS_DENIED' });
+  const { until: seen } = startAgent(t, port, { proxy: { host: 'localhost', port, tls: { ca: caPath } } });
+  const { lastFailure } = await seen(({ state }) => state === 'waiting');
+  t.match(lastFailure, { code: 'proxy.handshake-refused', sentence: /busy/ }, 'our own agent knows what that means');
 });
 
 t.test('a new certificate is used for new connections, sessions go on; a broken one changes nothing', async (t) => {

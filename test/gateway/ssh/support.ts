@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -55,6 +55,8 @@ export class FakeHost implements EntryHost {
   readonly sessions = new Map<string, Session>();
   readonly events: string[] = [];
   readonly claims: string[] = [];
+  /** Public connections that were given to a session. */
+  readonly carried: Socket[] = [];
   admitting: (signal: AbortSignal) => Promise<Place | null>;
   pending = 0;
   forwarding: ((service: Service) => Promise<void>) | null = null;
@@ -121,6 +123,7 @@ export class FakeHost implements EntryHost {
     const server = createServer(
       { allowHalfOpen: true, pauseOnConnect: true, noDelay: true, keepAlive: true },
       (socket) => {
+        this.carried.push(socket);
         session.carry(service, socket);
       },
     );
