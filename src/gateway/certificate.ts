@@ -30,6 +30,7 @@ export class Certificate {
   #trouble: string | null = null;
   #cancel: Cancel | null = null;
   #running = false;
+  #looking = false;
 
   /** @throws Failure `gateway.certificate-unusable` */
   static async load(
@@ -70,11 +71,19 @@ export class Certificate {
     this.#cancel = null;
   }
 
+  /** For whoever has just replaced the files and does not want to wait. */
+  lookNow(): void {
+    if (!this.#running || this.#looking) return;
+    this.#cancel?.();
+    void this.#look();
+  }
+
   #lookLater(): void {
     if (this.#running) this.#cancel = this.#clock.after(LOOK_MS, () => void this.#look());
   }
 
   async #look(): Promise<void> {
+    this.#looking = true;
     try {
       const pair = await read(this.#paths);
       const news = !same(pair, this.#current);
@@ -87,6 +96,7 @@ export class Certificate {
     } catch (error) {
       if (this.#running) this.#tell(error as Failure);
     } finally {
+      this.#looking = false;
       this.#lookLater();
     }
   }

@@ -45,7 +45,8 @@ export interface EntryHost {
   /**
    * SSH entry: the public port of the nth service listens from now on for this session. Gives the port.
    *
-   * @throws Failure `gateway.no-port`, `gateway.port-taken`, `gateway.store-failed`, `gateway.session-over`
+   * @throws Failure `gateway.no-port`, `gateway.port-taken`, `gateway.cannot-listen`, `gateway.store-failed`,
+   * `gateway.session-over`
    */
   forward(session: Session, service: Service): Promise<number>;
   /** SSH entry: `cancel-tcpip-forward`; open connections go on. */

@@ -56,14 +56,22 @@ export interface Store {
   deleteDevice(key: string): Promise<boolean>;
   /** Sets the services of a device and removes the assignments and leases of `dropped` ones, at once. */
   setServices(key: string, services: Device['services'], dropped: readonly string[]): Promise<void>;
-  /** A first port, or with `instead` another one: the old is blocked in the same step. */
+  /**
+   * A first port, or with `instead` another one: the old is blocked in the same step. A port that is in use or blocked,
+   * or an old one that is not that service's, is `internal.unexpected`: the pool gives no such port.
+   * @throws Failure `gateway.device-unknown`
+   */
   assignPort(assignment: Assignment, instead?: { readonly oldPort: number; readonly atMs: number }): Promise<void>;
   releaseBlockedPort(port: number): Promise<void>;
+  /** @throws Failure `gateway.device-unknown` */
   putLease(lease: Lease): Promise<void>;
   deleteLeases(leases: readonly Pick<Lease, 'deviceKey' | 'name'>[]): Promise<void>;
   observe(observations: Observations): Promise<void>;
   /** The newest `limit` entries of a device, or of all (null), the newest first. */
   auditOf(deviceKey: string | null, limit: number): Promise<AuditEntry[]>;
-  /** Writes what is left and closes; further calls do nothing. */
+  /**
+   * Does what was called before, and closes. From then on observations are lost without a word, and every other call
+   * rejects with `gateway.store-failed`: it has stored nothing, and must not look as if it had.
+   */
   close(): Promise<void>;
 }
