@@ -43,10 +43,11 @@ run: build ## start the service in the foreground, everything below .dev/
 	ZEROFORCE_AUTHORIZED_KEYS_FILE=$${ZEROFORCE_AUTHORIZED_KEYS_FILE:-$(DEV)/ssh/authorized_keys} \
 	bin/tunnel-agent run
 
-bench: setup build ## measure against plain relays; prints the table of docs/performance.md
+bench: setup build ## measure both ends against plain relays and OpenSSH, and thousands of devices; prints the tables of docs/performance.md (20 minutes)
 	@node build/bench/run.js
+	@node build/bench/scale.js
 
-bench-scale: setup build ## measure the gateway with thousands of devices; prints a table of docs/performance.md (10 minutes)
+bench-scale: setup build ## the part of it with thousands of devices (10 minutes)
 	@node build/bench/scale.js
 
 footprint: setup build ## measure the idle service, bundled; prints the tables of docs/performance.md (15 minutes)
