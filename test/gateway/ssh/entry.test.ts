@@ -119,18 +119,18 @@ t.test('who does not authenticate in time is closed, and it is kept why', async 
 t.test('who does not close after a refusal is cut off a second later', async (t) => {
   const clock = new FakeClock();
   const { host, port } = await startEntry(t, { clock });
-  const { socket, closed } = knock(t, port);
-  await until('it to be there', () => host.pending === 1);
-  socket.pause();
-  socket.allowHalfOpen = true;
-  clock.advance(10_100);
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  t.teardown(() => socket.destroy());
+  socket.on('error', () => undefined);
   socket.resume();
-  socket.write('still here'); // half-closed: this is taken
-  await once(socket, 'end');
+  await until('it to be there', () => host.pending === 1);
+  const ended = once(socket, 'end');
+  clock.advance(10_100);
+  await ended;
+  t.equal(clock.pending, 1, 'its last second');
+  t.equal(socket.writable, true);
   clock.advance(1_000);
-  await until('the write to fail', () => socket.destroyed || (socket.write('and now?') && false));
-  await closed;
+  await until('a write to fail', () => socket.destroyed || !socket.write('and now?'));
 });
 
 t.test('the user is the token, whatever its shape: others are not looked up, three attempts are all', async (t) => {
