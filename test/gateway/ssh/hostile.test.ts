@@ -204,9 +204,7 @@ t.test('a device that answers no opens is sent away in the end', async (t) => {
     const sockets = Array.from({ length: 64 }, () => visit(t, given));
     await until('all of them', () => over || entry.host.carried.length >= round * 64);
     clock.advance(10_000);
-    await Promise.all(
-      sockets.map((socket) => socket.closed || new Promise((resolve) => socket.once('close', resolve))),
-    );
+    await until('their end', () => sockets.every(({ closed }) => closed));
   }
   await until('the end', () => entry.host.events.some((event) => /connection_error \(it answers no opens/.test(event)));
   await works(t, entry);
