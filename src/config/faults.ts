@@ -26,8 +26,8 @@ export function faultLine({ key, value, allowed, source }: Fault): string {
 export class ConfigError extends Failure {
   readonly faults: readonly Fault[];
 
-  constructor(faults: readonly Fault[]) {
-    super('config.invalid', `${counted(faults)}: ${faults.map(faultLine).join(' | ')}`);
+  constructor(faults: readonly Fault[], code: 'config.invalid' | 'gateway.config-invalid' = 'config.invalid') {
+    super(code, `${counted(faults)}: ${faults.map(faultLine).join(' | ')}`);
     this.name = 'ConfigError';
     this.faults = faults;
   }
@@ -66,7 +66,7 @@ export function kindOf(value: unknown): string {
 }
 
 /** The same for the value of an option, which may be secret. */
-export function printableOf(option: Option<unknown>, value: unknown): string {
+export function printableOf(option: Pick<Option<unknown>, 'secret'>, value: unknown): string {
   return option.secret(value) ? MASK : printable(value);
 }
 

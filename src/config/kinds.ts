@@ -55,18 +55,58 @@ export const port: Kind<number> = {
   json: { type: 'integer', minimum: 1, maximum: 65535 },
 };
 
+/** 0 lets the system choose. */
+export const portOrAny: Kind<number> = {
+  ...port,
+  schema: v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65535)),
+  allowed: 'a whole number from 1 to 65535, or 0 for any free port',
+  json: { ...port.json, minimum: 0 },
+};
+
+/** A whole number from 1 to `max`. */
+export function count(max: number): Kind<number> {
+  return {
+    schema: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(max)),
+    fromText: numberFromText,
+    allowed: `a whole number from 1 to ${max}`,
+    json: { type: 'integer', minimum: 1, maximum: max },
+  };
+}
+
+export interface PortRange {
+  /** Both inclusive. */
+  readonly start: number;
+  readonly end: number;
+}
+
+const PORT_RANGE = /^(\d{1,5}) *- *(\d{1,5})$/;
+
+/** `40000-49999`; text, like a value that was read already, gives both ends. */
+export const portRange: Kind<PortRange> = {
+  schema: v.pipe(
+    v.strictObject({ start: port.schema, end: port.schema }),
+    v.check(({ start, end }) => start < end),
+  ),
+  fromText(input) {
+    const [, start, end] = PORT_RANGE.exec(input.trim()) ?? [];
+    return start === undefined ? input : { start: Number(start), end: Number(end) };
+  },
+  allowed: 'two ports, the lower one first, for example 40000-49999',
+  json: { type: 'string', pattern: PORT_RANGE.source },
+};
+
 /** A duration in seconds, fractions included; with `zero` it may be 0. */
-export function seconds({ zero }: { zero: boolean }): Kind<number> {
+export function seconds({ zero, max = LONGEST_SECONDS }: { zero: boolean; max?: number }): Kind<number> {
   return {
     schema: v.pipe(
       v.number(),
       v.finite(),
       v.check((value) => (zero ? value >= 0 : value > 0)),
-      v.maxValue(LONGEST_SECONDS),
+      v.maxValue(max),
     ),
     fromText: numberFromText,
-    allowed: `a number of seconds ${zero ? 'from 0' : 'above 0'} to ${LONGEST_SECONDS}, fractions included`,
-    json: { type: 'number', [zero ? 'minimum' : 'exclusiveMinimum']: 0, maximum: LONGEST_SECONDS },
+    allowed: `a number of seconds ${zero ? 'from 0' : 'above 0'} to ${max}, fractions included`,
+    json: { type: 'number', [zero ? 'minimum' : 'exclusiveMinimum']: 0, maximum: max },
   };
 }
 
@@ -135,6 +175,9 @@ export const identifier = text(/^[\x21-\x7e]{1,128}$/, '1 to 128 printable ASCII
 
 /** It is the user name of the ssh connection, in a configuration of ssh: nothing in it may mean something there. */
 export const userToken = text(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, '1 to 128 letters, digits, dots, _ and -');
+
+/** It goes into a header of HTTP, and must not be guessed. */
+export const bearerToken = text(/^[\x21-\x7e]{16,256}$/, '16 to 256 printable ASCII characters without spaces');
 
 export const secretText = text(
   new RegExp(`^${PRINTABLE}{1,512}$`),

@@ -113,9 +113,13 @@ function knownKeys(members: { name: string; path: string }[], name: string, path
   return `a known key: ${members.map((member) => member.name).join(', ')}`;
 }
 
-/** Variables with one of our prefixes that are no option, each with the option that may have been meant. */
-export function unknownVariables(env: Environment): { name: string; meant: string | null }[] {
+/** Variables with a prefix of ours that are no option, each with the option that may have been meant. */
+export function unknownVariables(
+  env: Environment,
+  known: readonly string[] = [...KEY_BY_ENV.keys()],
+  prefix = /^(?:ZEROFORCE|MEETING)_/,
+): { name: string; meant: string | null }[] {
   return Object.keys(env)
-    .filter((name) => /^(?:ZEROFORCE|MEETING)_/.test(name) && !KEY_BY_ENV.has(name))
-    .map((name) => ({ name: printableKey(name), meant: nearest(name, [...KEY_BY_ENV.keys()]) }));
+    .filter((name) => prefix.test(name) && !known.includes(name))
+    .map((name) => ({ name: printableKey(name), meant: nearest(name, known) }));
 }

@@ -18,6 +18,7 @@ import {
   settleTokens,
   TOKENS,
   toConfig,
+  unknownNotices,
   valuesOf,
 } from './resolve.ts';
 import { Secret } from './secret.ts';
@@ -223,15 +224,7 @@ async function finish({ layer, origin, env, configFile, notices, fileText }: Fin
     origin,
     file: configFile,
     settings: settingsOf(layer),
-    notices: [...notices, ...unknown(env), ...noticesOf(config), ...(await caNotices(layer))],
+    notices: [...notices, ...unknownNotices(unknownVariables(env)), ...noticesOf(config), ...(await caNotices(layer))],
     fileText: fileText ?? null,
   };
-}
-
-/** Not a fault: other programs may use the prefixes, and an older version may meet a newer one's variables. */
-function unknown(env: Environment): Notice[] {
-  return unknownVariables(env).map(({ name, meant }) => ({
-    code: 'config.unknown-variable',
-    sentence: `${name} is not an option and is ignored${meant === null ? '' : `; perhaps ${meant} is meant`}`,
-  }));
 }

@@ -42,10 +42,10 @@ export interface Option<T, Default = T> {
  */
 export type Applies = 'at once' | 'when idle' | 'at restart';
 
-const never = () => false;
-const always = () => true;
+export const never = () => false;
+export const always = () => true;
 /** Whoever mistakes the file of the token for the token itself has not shown it to the world by that. */
-const unlessPath = (value: unknown) => typeof value !== 'string' || !value.startsWith('/');
+export const unlessPath = (value: unknown) => typeof value !== 'string' || !value.startsWith('/');
 
 interface Extras {
   secret?: (value: unknown) => boolean;

@@ -1,3 +1,4 @@
+import { asWritten, GATEWAY_VARIABLES, gatewayOptionOf } from './gateway-options.ts';
 import type { JsonSchema } from './kinds.ts';
 import { membersOf, OPTION_KEYS, type OptionKey, optionOf } from './options.ts';
 
@@ -36,11 +37,20 @@ export function optionsTable(): string {
     const shown = fallback === null ? 'none' : code(JSON.stringify(fallback));
     return [code(key), code(env), shown, kind.allowed, about, applies];
   });
-  return [
-    ['Key', 'Environment', 'Default', 'Allowed', 'Meaning', 'Applies'],
-    ['---', '---', '---', '---', '---', '---'],
-    ...rows.map((row) => row.map((cell) => cell.replaceAll('|', '\\|'))),
-  ]
+  return markdown(['Key', 'Environment', 'Default', 'Allowed', 'Meaning', 'Applies'], rows);
+}
+
+/** The table of the gateway, in Markdown. */
+export function gatewayTable(): string {
+  const rows = GATEWAY_VARIABLES.map((env) => {
+    const { kind, about, default: fallback } = gatewayOptionOf(env);
+    return [code(env), fallback === null ? 'none' : code(String(asWritten(fallback))), kind.allowed, about];
+  });
+  return markdown(['Environment', 'Default', 'Allowed', 'Meaning'], rows);
+}
+
+function markdown(head: string[], rows: string[][]): string {
+  return [head, head.map(() => '---'), ...rows.map((row) => row.map((cell) => cell.replaceAll('|', '\\|')))]
     .map((row) => `| ${row.join(' | ')} |\n`)
     .join('');
 }

@@ -162,6 +162,14 @@ function hostKeyNeed(values: Values): OptionKey[] {
   return values.transport === 'ssh' && !values['ssh.trustFirst'] ? ['ssh.hostKey'] : [];
 }
 
+/** Not a fault: other programs may use the prefixes, and an older version may meet a newer one's variables. */
+export function unknownNotices(unknown: readonly { name: string; meant: string | null }[]): Notice[] {
+  return unknown.map(({ name, meant }) => ({
+    code: 'config.unknown-variable',
+    sentence: `${name} is not an option and is ignored${meant === null ? '' : `; perhaps ${meant} is meant`}`,
+  }));
+}
+
 /** What is odd about a configuration without faults. */
 export function noticesOf(config: Config): Notice[] {
   return [...tunnelNotices(config), ...apiNotices(config)];
@@ -284,6 +292,6 @@ function toMeetingApi(values: Values): MeetingApiConfig | null {
 }
 
 /** Whole milliseconds, and never 0 for a time that is above 0. */
-function toMs(seconds: number): number {
+export function toMs(seconds: number): number {
   return seconds === 0 ? 0 : Math.max(1, Math.round(seconds * 1000));
 }

@@ -100,6 +100,11 @@ export interface Lease extends Service {
   readonly expiresAtMs: number;
 }
 
+/** A lease and the public port that it opens. */
+export interface OpenedTunnel extends Lease {
+  readonly port: number;
+}
+
 export const AUDIT_EVENTS = [
   'connect',
   'disconnect',

@@ -162,6 +162,9 @@ export const FAILURES = {
   'pair.pin-needed': 'Give the PIN of the device: --pin asks for it, --pin-file or ZEROFORCE_PIN hold it',
   'pair.pin-wrong': 'Look the PIN up on the device, and give it anew; every wrong one counts, and 20 lock the device',
   'pair.impostor': 'Check who answers at this address: it does not know the PIN, so it is not the device',
+  'gateway.config-invalid': 'Correct the variables listed, then run: tunnel-gateway config check',
+  'gateway.http-plain':
+    'Configure a certificate: GATEWAY_TLS_CERT and GATEWAY_TLS_KEY; or listen on 127.0.0.1 behind a proxy that speaks TLS',
   'gateway.cannot-listen':
     'Find the program that holds the port: netstat -tlnp; or choose another address or port; docs/gateway.md lists the variables',
   'gateway.data-dir-unusable':
@@ -183,7 +186,7 @@ export const FAILURES = {
     'Give GATEWAY_TLS_CERT and GATEWAY_TLS_KEY PEM files of a certificate and its own key, readable for the gateway',
   'gateway.range-ephemeral':
     'Reserve the range: sysctl net.ipv4.ip_local_reserved_ports=START-END; docs/gateway.md has the file for it',
-  'gateway.device-exists': 'Choose another device key or token: both belong to one device only',
+  'gateway.device-exists': 'Choose another device key: each belongs to one device only',
   'gateway.device-unknown': 'Check the device key: tunnel-gateway device list',
   'gateway.device-offline':
     'Wait until the device is connected, or find out why it is not: tunnel-agent status on the device',

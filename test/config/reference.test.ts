@@ -3,20 +3,24 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { DEPLOYED_FILES } from '../../src/config/deployed.ts';
+import { GATEWAY_VARIABLES } from '../../src/config/gateway-options.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { OPTION_KEYS, optionOf } from '../../src/config/options.ts';
-import { jsonSchema, optionsTable } from '../../src/config/reference.ts';
+import { gatewayTable, jsonSchema, optionsTable } from '../../src/config/reference.ts';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const SCHEMA = join(root, 'src/config/config.schema.json');
 const OPTIONS_MD = join(root, 'docs/options.md');
+const GATEWAY_TABLE = /(<!-- gateway: begin -->\n)([\s\S]*)(<!-- gateway: end -->)/;
 const TABLE = /(<!-- table: begin -->\n)([\s\S]*)(<!-- table: end -->)/;
 
 if (process.env.ZEROFORCE_REGENERATE === '1') {
   const document = await readFile(OPTIONS_MD, 'utf8');
   await writeFile(
     OPTIONS_MD,
-    document.replace(TABLE, (_, begin, __, end) => `${begin}${optionsTable()}${end}`),
+    document
+      .replace(TABLE, (_, begin, __, end) => `${begin}${optionsTable()}${end}`)
+      .replace(GATEWAY_TABLE, (_, begin, __, end) => `${begin}${gatewayTable()}${end}`),
   );
   await writeFile(SCHEMA, `${JSON.stringify(jsonSchema(), null, 2)}\n`);
 }
@@ -26,15 +30,21 @@ t.test('the shipped JSON Schema is the one that the table of options gives', asy
 });
 
 t.test('docs/options.md holds every option of the table and no other', async (t) => {
-  const table = TABLE.exec(await readFile(OPTIONS_MD, 'utf8'))?.[2];
-  t.equal(table, optionsTable());
+  const document = await readFile(OPTIONS_MD, 'utf8');
+  t.equal(TABLE.exec(document)?.[2], optionsTable());
+  t.equal(GATEWAY_TABLE.exec(document)?.[2], gatewayTable());
 });
 
 t.test('docs/options.md names each of our variables, and no variable that does not exist', async (t) => {
   const document = await readFile(OPTIONS_MD, 'utf8');
-  const written = new Set(document.match(/\b(?:ZEROFORCE_[A-Z_]*[A-Z]|MEETING_[A-Z_]*[A-Z]|LOG_LEVEL)\b/g));
+  const written = new Set(
+    document.match(/\b(?:ZEROFORCE_[A-Z_]*[A-Z]|MEETING_[A-Z_]*[A-Z]|GATEWAY_[A-Z_]*[A-Z]|LOG_LEVEL)\b/g),
+  );
   written.delete('ZEROFORCE_REGENERATE');
-  t.strictSame([...written].sort(), OPTION_KEYS.map((key) => optionOf(key).env).sort());
+  t.strictSame(
+    [...written].sort(),
+    [...new Set([...OPTION_KEYS.map((key) => optionOf(key).env), ...GATEWAY_VARIABLES])].sort(),
+  );
 });
 
 t.test('docs/options.md names the deployed files that are read', async (t) => {
