@@ -42,6 +42,7 @@ const PURE = [
   /^pair-client\/(answers|events|flow|select)\.ts$/,
   /^gateway\/(attempts|bounded-map|bucket|counters|gate|port-pool|types)\.ts$/,
   /^gateway\/agents\/hello\.ts$/,
+  /^gateway\/sql-store\/schema\.ts$/,
   /^gateway\/ssh\/forward-requests\.ts$/,
   /^gateway\/api\/(contract|json-schema|openapi|refusal|setup-script|setup-script-parts|ssh-files)\.ts$/,
   /^gateway\/api\/contract\//,

@@ -138,6 +138,22 @@ t.test('killed before each change of the disk', requires('root', 'strace', 'ptra
   }
 });
 
+t.test('a decision is on the disk before it is acknowledged', requires('root', 'strace', 'ptrace'), async (t) => {
+  const above = t.testdir();
+  const [folder, trace] = [join(above, 'data'), join(above, 'trace')];
+  const child = await startStore(t);
+  await child.ask('open', folder);
+  const tracer = await attach(child.pid, ['-o', trace, '-e', `trace=${CALLS.join()},write`]);
+  t.match(await child.ask('insertDevice', aDevice('a')), { ok: true });
+  tracer.kill('SIGINT');
+  await once(tracer, 'exit');
+  const calls = [...readFileSync(trace, 'utf8').matchAll(/^\d+ +(\w+)\((?:\d+, "\{\\"ok\\":true(,))?/gm)];
+  const acknowledged = calls.findIndex(([, , isOutcome]) => isOutcome !== undefined);
+  t.ok(acknowledged > 0, 'it is in the trace');
+  const before = calls.slice(0, acknowledged).map(([, name = '']) => name);
+  t.match(before.filter((name) => /^pwrite64|sync$/.test(name)).join(' '), /pwrite64 f(data)?sync$/);
+});
+
 /** strace counts the calls of each name in each thread, and the first thread that comes so far is where it ends. */
 function momentsOf(trace: string): string[] {
   const counts = new Map<string, Map<string, number>>();
