@@ -15,10 +15,12 @@ import { DISCONNECT, disconnect, socketOf } from './untold.ts';
 const MAX_ATTEMPTS = 3;
 
 /**
- * What a refused client may try next, in words that it shows: `Permission denied (token)`. With an empty list OpenSSH
- * would try all that it knows and ask for a password, and `none`, the only method, does not belong in it (RFC 4252, 5.2).
+ * What a refused client may try next, in words that it shows: `Permission denied (token-as-user)`. With an empty list
+ * OpenSSH would try all that it knows and ask for a password; `none`, the only method, does not belong in it
+ * (RFC 4252 section 5.2).
  */
-const METHODS = ['token'] as unknown as ssh2.AuthenticationType[];
+const METHODS = ['token-as-user'] as unknown as ssh2.AuthenticationType[];
+
 /** A handshake has some 4 KiB. */
 const MAX_HANDSHAKE_BYTES = 64 * 1024;
 /** The kernel cuts it to net.core.somaxconn, 4096 as a rule: a fleet that comes back does so within seconds. */

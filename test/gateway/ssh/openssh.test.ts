@@ -114,7 +114,7 @@ t.test('AC: a token that is not valid is refused inside authentication, before a
   await operations.remove('device-c');
   await operations.pause('device-d', Date.now() + 60_000);
   await operations.authorize('device-e', false);
-  const denied = /: Permission denied \(token\)\.\r?$/m;
+  const denied = /: Permission denied \(token-as-user\)\.\r?$/m;
   const cases = [
     ['unknown', newToken(), denied],
     ['rotated', late, denied],
@@ -126,13 +126,15 @@ t.test('AC: a token that is not valid is refused inside authentication, before a
     ['of a paused device', paused, /^Received disconnect from .*:14: the device is paused until \d{4}-/m],
     ['of an unauthorized device', unauthorized, /^Received disconnect from .*:14: the device is not authorized/m],
   ] as const;
-  for (const [index, [what, user, answer]] of cases.entries()) {
-    const from = ['-b', `127.0.0.${index + 2}`]; // each wrong one from the same address takes longer than the last
-    const { code, stderr } = await runSsh(gateway.port, user, [...from, '-v', '-N', ...remotes(22)]);
-    t.equal(code, 255, what);
-    t.match(stderr, answer, what);
-    t.notMatch(stderr, /Authenticated to|remote forward/, what);
-  }
+  await Promise.all(
+    cases.map(async ([what, user, answer], index) => {
+      const from = ['-b', `127.0.0.${index + 2}`]; // each wrong one from the same address takes longer than the last
+      const { code, stderr } = await runSsh(gateway.port, user, [...from, '-v', '-N', ...remotes(22)]);
+      t.equal(code, 255, what);
+      t.match(stderr, answer, what);
+      t.notMatch(stderr, /Authenticated to|remote forward/, what);
+    }),
+  );
   t.equal(gateway.core.sessions.all().length, 0);
   const logged = JSON.stringify(gateway.log.lines);
   for (const token of [right, late, revoked, paused, unauthorized])
