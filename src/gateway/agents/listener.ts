@@ -1,3 +1,4 @@
+import { constants } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { BufferPool } from '../../link/buffer-pool.ts';
@@ -146,7 +147,12 @@ export class AgentEntry {
   }
 
   #useCertificate(pair: KeyPair): void {
-    this.#secureContext = createSecureContext({ cert: pair.cert, key: pair.key, minVersion: 'TLSv1.2' });
+    this.#secureContext = createSecureContext({
+      cert: pair.cert,
+      key: pair.key,
+      minVersion: 'TLSv1.2',
+      secureOptions: constants.SSL_OP_NO_RENEGOTIATION, // costs us more than the peer, and no agent needs it
+    });
   }
 
   /** An agent was accepted, and told so: its session begins. */
