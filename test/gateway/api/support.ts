@@ -133,7 +133,7 @@ export async function startApi(t: Test, options: ApiOptions = {}): Promise<Api> 
     connect(key = KEY, entry = 'agent') {
       const session = new FakeSession(key, entry);
       session.onEnd = (reason) => core.host.ended(session, reason, null);
-      if (!core.host.started(session)) throw new Error('the session was not taken');
+      if (!core.host.started(session, core.operations.status(key).device)) throw new Error('the session was not taken');
       return session;
     },
   };
