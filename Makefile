@@ -7,7 +7,7 @@ BIN := node_modules/.bin
 DEV := $(CURDIR)/.dev
 TESTS := $(patsubst %.ts,build/%.js,$(shell find test -name '*.test.ts'))
 
-.PHONY: help setup build check format test demo run bundle bench bench-scale footprint clean
+.PHONY: help setup build check format test demo run gateway bundle bench bench-scale footprint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,7 +33,7 @@ format: node_modules/.package-lock.json ## put every file into the house format
 test: setup check ## set everything up, check and test everything
 	@$(BIN)/tap --reporter=./build/scripts/tap-reporter.js $(TESTS)
 
-demo: setup build ## pair a key and reach a real sshd through the tunnel, step by step
+demo: setup build ## pair a key, and reach two devices by ssh through a gateway, step by step
 	@node build/scripts/demo.js
 
 run: build ## start the service in the foreground, everything below .dev/
@@ -43,10 +43,15 @@ run: build ## start the service in the foreground, everything below .dev/
 	ZEROFORCE_AUTHORIZED_KEYS_FILE=$${ZEROFORCE_AUTHORIZED_KEYS_FILE:-$(DEV)/ssh/authorized_keys} \
 	bin/tunnel-agent run
 
-bench: setup build ## measure against plain relays; prints the table of docs/performance.md
-	@node build/bench/run.js
+gateway: build ## start a gateway in the foreground, everything below .dev/
+	@mkdir -p $(DEV)
+	GATEWAY_DATA_DIR=$${GATEWAY_DATA_DIR:-$(DEV)/gateway} bin/tunnel-gateway serve
 
-bench-scale: setup build ## measure the gateway with thousands of devices; prints a table of docs/performance.md (10 minutes)
+bench: setup build ## measure both ends against plain relays and OpenSSH, and thousands of devices; prints the tables of docs/performance.md (20 minutes)
+	@node build/bench/run.js
+	@node build/bench/scale.js
+
+bench-scale: setup build ## the part of it with thousands of devices (10 minutes)
 	@node build/bench/scale.js
 
 footprint: setup build ## measure the idle service, bundled; prints the tables of docs/performance.md (15 minutes)

@@ -46,7 +46,7 @@ interface Row {
 async function measure(kind: Kind): Promise<Row> {
   const folder = await mkdtemp(join(tmpdir(), 'zeroforce-scale-'));
   parts.own('the folder', () => rm(folder, { recursive: true, force: true }));
-  const settings = { GATEWAY_PORT_RANGE: '20000-29999' };
+  const settings = { GATEWAY_PORT_RANGE: '20000-30999' };
   const first = await start(folder, { ...settings, ...FIRST_TIME });
   tell(`${kind}: making ${DEVICES} devices …`);
   const keys = Array.from({ length: DEVICES }, (_, index) => `bench-${index}`);

@@ -186,7 +186,7 @@ export const REST_COMMANDS: readonly RestCommand[] = [
     usage: 'setup <key>',
     about: 'print how a device is set up that has an OpenSSH client and no agent; the token is in it',
     options: { '--script': 'print the script itself, for a device that cannot reach the REST interface' },
-    examples: ['setup beamer-7', 'setup beamer-7 --script | ssh root@192.168.1.20 sh'],
+    examples: ['setup beamer-7', 'setup beamer-7 --script > setup.sh'],
     async ask(rest, [key], { script }) {
       const setup = (await rest(`GET ${tunnel(key)}/setup`)) as { setup_script_url: string };
       return script === true ? rest(`GET ${new URL(setup.setup_script_url).pathname}`) : setup;

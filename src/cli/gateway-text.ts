@@ -172,12 +172,17 @@ const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host);
 
 export function setupText(answer: unknown, { style, args: [key], config }: TextContext): string {
   const { setup_script_url: url } = answer as { setup_script_url: string };
-  // printf is the shell's own: as an argument of curl every user of the device could read the token.
-  const fetched = `printf 'url = "%s"' '${cleanText(url, 500)}' | curl -fsSK - | sh`;
-  const sent = `tunnel-gateway setup ${key} --script | ssh root@DEVICE sh`;
-  return isLoopback(config.http.host)
-    ? `From here, where the device can be reached once:\n  ${style.strong(sent)}\nThe REST interface listens on this machine alone, so the device cannot fetch the script itself.\n`
-    : `On the device, as root:\n  ${style.strong(fetched)}\nor from here, where the device can be reached once:\n  ${sent}\nThe token of the device is in it: whoever reads it can be the device.\n`;
+  const sent = `tunnel-gateway setup ${key} --script | ssh root@DEVICE 'umask 077; cat >setup.sh; sh setup.sh'`;
+  const lines = ['From here, where the device can be reached once:', '', style.strong(sent), ''];
+  if (isLoopback(config.http.host)) {
+    lines.push('The REST interface listens on this machine alone, so that the device cannot fetch the script itself.');
+  } else {
+    // As an argument of curl every user of the device could read the token.
+    const fetched = ["curl -fsS -o setup.sh -K - <<'END' && sh setup.sh", `url = "${cleanText(url, 500)}"`, 'END'];
+    lines.push('Or on the device, as root:', '', ...fetched.map((line) => style.strong(line)), '');
+  }
+  lines.push('The script holds the token of the device: whoever reads it can take its place.');
+  return `${lines.join('\n')}\n`;
 }
 
 export function healthText(answer: unknown, { style }: TextContext): string {

@@ -63,6 +63,7 @@ async function lock(path: string): Promise<() => void> {
   try {
     const database = new Libsql(file);
     try {
+      database.exec('PRAGMA journal_mode = MEMORY'); // nothing is written at all, so a full disk can be locked
       database.exec('BEGIN IMMEDIATE');
       await chmod(file, 0o600);
     } catch (error) {

@@ -39,7 +39,7 @@ export interface EntryHost {
    *
    * @param device as authentication gave it: a session whose token was changed since is not let in
    */
-  started(session: Session, device?: Device): boolean;
+  started(session: Session, device: Device): boolean;
   /** The session is over; only the session that was started counts, never its successor's place. */
   ended(session: Session, reason: EndReason, detail: string | null): void;
   /**

@@ -117,12 +117,12 @@ export class Host implements EntryHost {
     this.#record(entry, null, address, reason);
   }
 
-  started(session: Session, authenticated?: Device): boolean {
+  started(session: Session, authenticated: Device): boolean {
     const { fleet, sessions, ports, audit, counters, nowMs, log } = this.#parts;
     const { deviceKey, entry } = session;
     const device = fleet.get(deviceKey);
     if (device === null || this.#refusal(device) !== null) return false;
-    if (authenticated !== undefined && !hasSameToken(device, authenticated, entry)) return false;
+    if (!hasSameToken(device, authenticated, entry)) return false;
     const address = plainAddress(session.address);
     const replaced = sessions.set(session);
     if (replaced !== null) {

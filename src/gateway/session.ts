@@ -23,7 +23,8 @@ export interface Session {
   refusal(service: Service): string | null;
   /**
    * Joins a connection that was accepted at the public port, and not read yet, to the service on the device. The socket
-   * is the session's from here, until its close: also where the device then refuses.
+   * is the session's from here, until its close: also where the device then refuses. Its options are set: half-open
+   * allowed, without delay, with keepalive.
    */
   carry(service: Service, socket: Socket): void;
   /**

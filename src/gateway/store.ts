@@ -48,9 +48,9 @@ export type DeviceChanges = Partial<
  */
 export interface Store {
   load(): Promise<StoredFleet>;
-  /** Rejects with `gateway.device-exists` where the key, or either token hash, is in use. */
+  /** Rejects with `gateway.device-exists` where the key, or the hash of the tunnel token, is in use. */
   insertDevice(device: Device): Promise<void>;
-  /** @throws Failure `gateway.device-unknown`; `gateway.device-exists` where a token hash is another device's */
+  /** @throws Failure `gateway.device-unknown`; `gateway.device-exists` where the tunnel token is another device's */
   updateDevice(key: string, changes: DeviceChanges): Promise<void>;
   /** With its assignments, leases and addresses; what it did stays in the audit. False where there was none. */
   deleteDevice(key: string): Promise<boolean>;

@@ -21,6 +21,10 @@ export interface TunnelGateway {
   cli(args: string[], input?: string): Promise<Output>;
   /** The same with `--json`: what it printed; throws where it failed. */
   json(args: string[], input?: string): Promise<unknown>;
+  /** Asks its REST interface, where that has no TLS; `route` is for example `GET /api/devices`. */
+  rest(route: string, body?: unknown): Promise<{ status: number; body: unknown }>;
+  /** Waits until a device is connected. */
+  online(deviceKey: string): Promise<void>;
   /** Sends a signal and waits for the end; gives the exit code (null after SIGKILL). */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
   /** Sends a signal, and no more. */
@@ -62,8 +66,8 @@ export async function startTunnelGateway(
   { wrapper = [], args = [] }: { wrapper?: readonly string[]; args?: readonly string[] } = {},
 ): Promise<TunnelGateway> {
   const all = await gatewaySettings(folder, settings);
-  const [program = GATEWAY_PROGRAM, ...rest] = [...wrapper, GATEWAY_PROGRAM, 'serve', ...args];
-  const child = spawn(program, rest, { env: { PATH: process.env.PATH, ...all }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const [program = GATEWAY_PROGRAM, ...words] = [...wrapper, GATEWAY_PROGRAM, 'serve', ...args];
+  const child = spawn(program, words, { env: { PATH: process.env.PATH, ...all }, stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => {
@@ -89,18 +93,37 @@ export async function startTunnelGateway(
     GATEWAY_HTTP_PORT: String(ports.http),
   };
   const tokenFile = all.GATEWAY_ADMIN_TOKEN_FILE ?? join(all.GATEWAY_DATA_DIR ?? '', 'admin-token');
-  const cli = (words: string[], input = '') => tunnelGateway(words, now, input);
+  const adminToken = all.GATEWAY_ADMIN_TOKEN ?? (await readFile(tokenFile, 'utf8')).trim();
+  const cli = (command: string[], input = '') => tunnelGateway(command, now, input);
+  const rest: TunnelGateway['rest'] = async (route, body) => {
+    const [method = '', path = ''] = route.split(' ');
+    const response = await fetch(`http://127.0.0.1:${ports.http}${path}`, {
+      method,
+      headers: { authorization: `Bearer ${adminToken}`, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    const isJson = response.headers.get('content-type')?.startsWith('application/json') === true;
+    return { status: response.status, body: isJson ? (JSON.parse(text) as unknown) : text };
+  };
   return {
     pid: child.pid ?? 0,
     ports,
     settings: now,
-    adminToken: all.GATEWAY_ADMIN_TOKEN ?? (await readFile(tokenFile, 'utf8')).trim(),
+    adminToken,
     log: () => log,
     cli,
     async json(words, input) {
       const { code, stdout, stderr } = await cli([...words, '--json'], input);
       if (code !== 0) throw new Error(stderr);
       return JSON.parse(stdout) as unknown;
+    },
+    rest,
+    async online(deviceKey) {
+      await until(`${deviceKey} to be online`, async () => {
+        const { body } = await rest(`GET /api/tunnel/servers/${deviceKey}/status`);
+        return (body as { status?: string }).status === 'online';
+      });
     },
     async stop(signal = 'SIGTERM') {
       if (signal === 'SIGKILL') await endChild(child, signal);
@@ -130,7 +153,7 @@ const RANGE_PORTS = 50;
 export async function freeRange(): Promise<string> {
   for (;;) {
     const start = 10_000 + RANGE_PORTS * Math.floor(Math.random() * 440);
-    const first = await Promise.all([0, 1, 2, 3].map((offset) => isFree(start + offset)));
+    const first = await Promise.all(Array.from({ length: 10 }, (_, offset) => isFree(start + offset)));
     if (first.every(Boolean)) return `${start}-${start + RANGE_PORTS - 1}`;
   }
 }

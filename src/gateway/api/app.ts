@@ -7,7 +7,7 @@ import express, {
 } from 'express';
 import { endAnswer } from '../../support/end-answer.ts';
 import { plainAddress } from '../source.ts';
-import { Auth } from './auth.ts';
+import { Auth, noDevice } from './auth.ts';
 import { readJson } from './body.ts';
 import { deviceCalls } from './calls/devices.ts';
 import { gatewayCalls } from './calls/gateway.ts';
@@ -69,9 +69,7 @@ export function createApp(parts: ApiParts): Express {
       const { source } = res.locals as Locals;
       const { key = '', port = '', token = '' } = req.params as Record<string, string>;
       await auth.check(route.who, { headers: req.headers, source, deviceKey: key, gone: goneSignal(res) });
-      if (route.path.includes('{key}') && !DEVICE_KEY.test(key)) {
-        throw new Refusal('Device not found', 'There is no such device');
-      }
+      if (route.path.includes('{key}') && !DEVICE_KEY.test(key)) throw noDevice();
       const query: unknown = route.query === undefined ? undefined : checked(route.query, { ...req.query }, 'query');
       const body: unknown = route.body === undefined ? undefined : checked(route.body, await readJson(req), 'body');
       const call = { params: { key, port, token }, query, body, source };

@@ -2,7 +2,9 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Secret } from '../../config/secret.ts';
 import { type Clock, pause } from '../../support/clock.ts';
+import type { Log } from '../../support/log.ts';
 import type { Operations } from '../operations.ts';
+import { DEVICE_KEY } from './contract/fields.ts';
 import type { Who } from './contract/route.ts';
 import { Refusal } from './refusal.ts';
 
@@ -10,6 +12,7 @@ export interface AuthParts {
   readonly adminToken: Secret;
   readonly operations: Pick<Operations, 'isTokenOf' | 'status'>;
   readonly clock: Clock;
+  readonly log: Log;
 }
 
 /** Who asks, as far as it matters. */
@@ -60,6 +63,7 @@ export class Auth {
     if (token !== undefined && timingSafeEqual(digest(token), this.#adminToken)) return;
     const waiting = (this.#waiting.get(source) ?? 0) + 1;
     this.#waiting.set(source, waiting);
+    if (waiting === 1) this.#parts.log.warn({ source }, 'somebody showed a wrong token of the operator');
     await pause(this.#parts.clock, Math.min(WRONG_MS * waiting, WRONG_MAX_MS), gone);
     const left = (this.#waiting.get(source) ?? 1) - 1;
     if (left === 0) this.#waiting.delete(source);
@@ -72,6 +76,8 @@ export class Auth {
    * delay as a wrong token. Who tries keys learns which ones are here, and nothing else: docs/gateway-design.md.
    */
   async #checkDevice(tokenCode: string, { deviceKey, source }: Claim): Promise<void> {
+    // No device can have it, and what is remembered of wrong tokens stays small.
+    if (!DEVICE_KEY.test(deviceKey)) throw noDevice();
     // A header holds bytes, and Node shows them as latin1; a token beyond ASCII was sent as UTF-8.
     const token = Buffer.from(tokenCode, 'latin1').toString('utf8');
     if (await this.#parts.operations.isTokenOf(deviceKey, token, source)) return;
@@ -82,6 +88,8 @@ export class Auth {
 
 /** Of one length, so that comparing takes the same time whatever was sent. */
 const digest = (token: string): Buffer => createHash('sha256').update(token, 'utf8').digest();
+
+export const noDevice = () => new Refusal('Device not found', 'There is no such device');
 
 const unauthorized = (sentence: string) =>
   new Refusal('Unauthorized', sentence, { headers: { 'WWW-Authenticate': 'Bearer realm="zeroforce gateway"' } });

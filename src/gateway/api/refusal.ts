@@ -47,6 +47,7 @@ const WORDS: Partial<Record<FailureCode, ErrorWord>> = {
   'gateway.service-not-forwarded': 'Service not forwarded',
   'gateway.no-port': 'No available port in range',
   'gateway.port-taken': 'Port taken',
+  'gateway.cannot-listen': 'Port taken',
   'gateway.store-failed': 'Store failed',
   'key.invalid': 'Invalid key',
 };

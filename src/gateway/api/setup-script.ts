@@ -15,7 +15,8 @@ const SERVICE = 'zeroforce-tunnel';
 /**
  * A POSIX shell script that connects a device with autossh, from now on and after every start. Whatever is in the facts
  * is data to it: it stands in quoted here-documents, which the shell does not look into, and not in its commands; so the
- * token is in no argument either. Functions first, and the last line calls them: what is cut on its way does nothing.
+ * token is in no argument either. Functions first, and the last line calls them: a script that was cut on
+ * its way does nothing.
  *
  * @throws Failure `ssh.unusable-value`
  */
@@ -47,7 +48,7 @@ export function setupScript(facts: SetupFacts): string {
     '',
     SETUP_SCRIPT_PARTS,
     ...files,
-    'main "$@"',
+    '{ main "$@"; }', // of one piece: half of it is an error, and `main` alone would run without its options
     '',
   ].join('\n');
 }

@@ -1,6 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { chmod, constants, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { fileErrorReason, syncFolder, temporaryName } from '../../support/atomic-file.ts';
+import { fileErrorReason, syncFolder } from '../../support/atomic-file.ts';
 import { Failure, systemCode } from '../../support/failures.ts';
 import { Damage } from './check.ts';
 import { openFile, type Sqlite } from './sqlite.ts';
@@ -14,6 +15,9 @@ export const COPY = 2;
 
 /** What SQLite keeps beside a database. */
 const SIDE_FILES = ['-wal', '-journal', '-shm'];
+
+/** A copy that is not whole yet, and SQLite's journal of it. */
+const UNFINISHED = /^\.gateway\.db\.[0-9a-f]{12}\.tmp(-journal)?$/;
 
 const MAGIC = Buffer.from('SQLite format 3\0', 'latin1');
 const HEADER_BYTES = 100;
@@ -71,7 +75,7 @@ async function isCutShort(path: string, header: Buffer, bytes: number): Promise<
  * @throws an error of SQLite or of the system; what was at `target` is there still
  */
 export async function copyDatabase(source: Sqlite, target: string): Promise<void> {
-  const fresh = temporaryName(target);
+  const fresh = join(dirname(target), `.gateway.db.${randomBytes(6).toString('hex')}.tmp`);
   try {
     source.exec(`VACUUM INTO '${fresh.replaceAll("'", "''")}'`);
     const copy = openFile(fresh);
@@ -86,7 +90,14 @@ export async function copyDatabase(source: Sqlite, target: string): Promise<void
     await rename(fresh, target);
     await syncFolder(dirname(target));
   } finally {
-    await unlink(fresh).catch(() => undefined);
+    await removeUnfinished(dirname(target));
+  }
+}
+
+/** Also what a killed gateway has left. What cannot be removed stays, and harms nobody. */
+export async function removeUnfinished(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (UNFINISHED.test(name)) await unlink(join(folder, name)).catch(() => undefined);
   }
 }
 

@@ -24,7 +24,7 @@ const firstTables: Migration = ({ integer, counter, end }) => [
     paused_until_ms ${integer},
     created_at_ms ${integer} not null,
     services text not null,
-    token_code_hash text not null unique,
+    token_code_hash text not null,
     token_code_strong ${integer} not null,
     tunnel_token_hash text unique,
     tunnel_token_sealed text,

@@ -1,11 +1,19 @@
 import { chmod, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { removeLeftovers } from '../../support/atomic-file.ts';
 import { Failure, systemCode } from '../../support/failures.ts';
 import type { Log } from '../../support/log.ts';
 import type { Store, StoredFleet } from '../store.ts';
 import { checkFile, Damage } from './check.ts';
-import { APPLICATION_ID, COPY, copyDatabase, LIVE, readHeader, setAside, writtenAtMs } from './files.ts';
+import {
+  APPLICATION_ID,
+  COPY,
+  copyDatabase,
+  LIVE,
+  readHeader,
+  removeUnfinished,
+  setAside,
+  writtenAtMs,
+} from './files.ts';
 import { MIGRATIONS, migrate, versionOf } from './migrations.ts';
 import { DamagedRow } from './schema.ts';
 import { SqlStore } from './sql-store.ts';
@@ -54,8 +62,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   const path = join(options.dataDir, DATABASE_FILE);
   const copyPath = join(options.dataDir, COPY_FILE);
   try {
-    await removeLeftovers(path);
-    await removeLeftovers(copyPath);
+    await removeUnfinished(options.dataDir);
     const state = (await readHeader(path)) ?? (await makeEmpty(path, copyPath, options));
     if (state === COPY) await setSideFilesAside(path, options);
     await chmod(path, 0o600); // one that was put back by hand
@@ -77,8 +84,6 @@ async function prepare(
   { state, path, copyPath }: { state: number; path: string; copyPath: string },
   { nowMs, log }: StoreOptions,
 ): Promise<OpenedStore> {
-  // From the first look on: nobody else, and no shared memory file, which a full disk could not take.
-  sqlite.exec('PRAGMA locking_mode = EXCLUSIVE');
   const version = await versionOf(sqlite.kysely);
   if (version === null) throw new Damage('it has no version');
   if (version > MIGRATIONS.length) {

@@ -45,7 +45,7 @@ export class SqlStore implements Store {
       if (await isThere(tx, device.key)) {
         throw new Failure('gateway.device-exists', `there is a device ${device.key} already`);
       }
-      await refuseTokensOfOthers(tx, device.key, device);
+      await refuseTokenOfAnother(tx, device.key, device);
       await tx.insertInto('devices').values(toRow(device)).execute();
     });
   }
@@ -53,7 +53,7 @@ export class SqlStore implements Store {
   updateDevice(key: string, changes: DeviceChanges): Promise<void> {
     return this.#transact(async (tx) => {
       await refuseUnknown(tx, key);
-      await refuseTokensOfOthers(tx, key, changes);
+      await refuseTokenOfAnother(tx, key, changes);
       const row = toRow(changes);
       if (Object.keys(row).length > 0) await tx.updateTable('devices').set(row).where('key', '=', key).execute();
     });
@@ -180,12 +180,9 @@ async function refuseUnknown(tx: Tx, key: string): Promise<void> {
   if (!(await isThere(tx, key))) throw new Failure('gateway.device-unknown', `there is no device ${key}`);
 }
 
-async function refuseTokensOfOthers(tx: Tx, key: string, changes: DeviceChanges): Promise<void> {
-  for (const column of ['tokenCodeHash', 'tunnelTokenHash'] as const) {
-    const hash = changes[column];
-    if (hash === null || hash === undefined) continue;
-    const others = tx.selectFrom('devices').select('key').where(column, '=', hash).where('key', '!=', key);
-    if ((await others.executeTakeFirst()) === undefined) continue;
-    throw new Failure('gateway.device-exists', 'another device has that token');
-  }
+async function refuseTokenOfAnother(tx: Tx, key: string, { tunnelTokenHash: hash }: DeviceChanges): Promise<void> {
+  if (hash === null || hash === undefined) return;
+  const others = tx.selectFrom('devices').select('key').where('tunnelTokenHash', '=', hash).where('key', '!=', key);
+  if ((await others.executeTakeFirst()) === undefined) return;
+  throw new Failure('gateway.device-exists', 'another device has that token');
 }

@@ -51,6 +51,8 @@ class Connection implements SqliteDatabase {
 
   constructor(path: string) {
     this.#database = new Libsql(path, { timeout: BUSY_TIMEOUT_MS });
+    // Before anything reads: nobody else, and no file of shared memory, for which a full disk has no room.
+    this.exec('PRAGMA locking_mode = EXCLUSIVE');
     this.exec('PRAGMA foreign_keys = ON');
     this.exec('PRAGMA synchronous = FULL');
     this.exec('PRAGMA trusted_schema = OFF');

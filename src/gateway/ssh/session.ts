@@ -6,9 +6,10 @@ import type { Log } from '../../support/log.ts';
 import { cleanText, counted } from '../../support/text.ts';
 import type { EntryHost } from '../entry.ts';
 import type { Session, SessionFacts } from '../session.ts';
+import { plainAddress } from '../source.ts';
 import { type Device, type EndReason, localPortOf, type Service } from '../types.ts';
 import { decideForward } from './forward-requests.ts';
-import { endSoon, plainAddress } from './sockets.ts';
+import { endSoon } from './sockets.ts';
 import { SshStream } from './stream.ts';
 import { DISCONNECT, disconnect } from './untold.ts';
 import { Uplink } from './uplink.ts';
@@ -116,8 +117,6 @@ export class SshSession implements Session {
       this.#streams.delete(socket);
       this.#endIfDrained();
     });
-    socket.setNoDelay(true);
-    socket.setKeepAlive(true, 60_000);
     this.#open(forward, socket);
   }
 

@@ -11,6 +11,3 @@ export function endSoon(socket: Socket, clock: Clock): void {
   const cancel = clock.after(LAST_WORDS_MS, () => socket.destroy());
   socket.once('close', cancel);
 }
-
-/** An IPv4 address as itself, also where the socket is one of IPv6. */
-export const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '');

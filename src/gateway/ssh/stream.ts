@@ -61,7 +61,6 @@ export class SshStream {
       this.#goOn();
       if (!this.#clientEnded) channel.close();
     });
-    socket.allowHalfOpen = true;
 
     // From here on the credit is ours to count: ssh2 gives it back before the bytes were taken.
     this.#channel.incoming.window = Number.MAX_SAFE_INTEGER;

@@ -67,7 +67,7 @@ export interface ApiOptions {
 
 /** Test files run side by side, and each opens the lowest ports of its range. */
 const rangeOfThisProcess = () => {
-  const start = 20_000 + (process.pid % 100) * 100;
+  const start = 30_000 + (process.pid % 27) * 100; // below the ephemeral ports
   return { start, end: start + 99 };
 };
 
@@ -133,7 +133,7 @@ export async function startApi(t: Test, options: ApiOptions = {}): Promise<Api> 
     connect(key = KEY, entry = 'agent') {
       const session = new FakeSession(key, entry);
       session.onEnd = (reason) => core.host.ended(session, reason, null);
-      if (!core.host.started(session)) throw new Error('the session was not taken');
+      if (!core.host.started(session, core.operations.status(key).device)) throw new Error('the session was not taken');
       return session;
     },
   };

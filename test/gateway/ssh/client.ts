@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import ssh2, { type ClientChannel, type Client as SshClient, type TcpConnectionDetails } from 'ssh2';
 import type { Test } from 'tap';
-import { endChild } from '../../support/processes.ts';
+import { endChild, run } from '../../support/processes.ts';
 import { until } from '../../support/until.ts';
 
 /** Options that keep a test away from the user's own configuration, agent and known hosts, and from any prompt. */
@@ -26,6 +28,11 @@ export interface RunningSsh {
   /** Its exit code. */
   end: Promise<number | null>;
   stop(signal?: NodeJS.Signals): Promise<void>;
+}
+
+/** Runs ssh to its end. */
+export function runSsh(port: number, token: string, args: readonly string[], command: readonly string[] = []) {
+  return run('ssh', [...sshArgs(port, token, args), ...command], { timeoutMs: 20_000 });
 }
 
 /** Runs a program that is or starts an ssh, with no terminal to ask at. */
@@ -59,3 +66,47 @@ export function startSsh(t: Test, port: number, token: string, args: readonly st
 
 /** `-R 0:localhost:PORT` for each. */
 export const remotes = (...ports: number[]) => ports.flatMap((port) => ['-R', `0:localhost:${port}`]);
+
+/** A device made of ssh2's client, which can be told to misbehave. */
+export interface ScriptedDevice {
+  client: SshClient;
+  /** Asks for the next service and gives its public port. */
+  forward(address?: string): Promise<number>;
+  closed: Promise<unknown>;
+}
+
+export async function scriptedDevice(t: Test, port: number, token: string): Promise<ScriptedDevice> {
+  const client = new ssh2.Client();
+  const closed = new Promise<void>((resolve) => client.once('close', () => resolve()));
+  client.on('error', () => undefined);
+  client.connect({ host: '127.0.0.1', port, username: token, authHandler: ['none'] });
+  t.teardown(() => client.destroy());
+  await once(client, 'ready');
+  return {
+    client,
+    closed,
+    forward: (address = 'localhost') =>
+      new Promise((resolve, reject) => {
+        client.forwardIn(address, 0, (error, given) => (error ? reject(error) : resolve(given)));
+      }),
+  };
+}
+
+/** The next channel that the gateway opens, with what it says of the public client. */
+export function nextChannel(client: SshClient): Promise<{ channel: ClientChannel; info: TcpConnectionDetails }> {
+  return new Promise((resolve) => {
+    client.once('tcp connection', (info, accept) => {
+      const channel = accept();
+      channel.on('error', () => undefined);
+      resolve({ channel, info });
+    });
+  });
+}
+
+/** A public client: half-open allowed, and no error thrown. */
+export function visit(t: Test, port: number): Socket {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+  socket.on('error', () => undefined);
+  t.teardown(() => socket.destroy());
+  return socket;
+}

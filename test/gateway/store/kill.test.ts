@@ -6,7 +6,7 @@ import { MemoryStore } from '../memory-store.ts';
 import { randomOf, step } from './churn.ts';
 import { open, startStore } from './support.ts';
 
-const ROUNDS = 24;
+const ROUNDS = 20;
 const SEED = Number(process.env.ZEROFORCE_TEST_SEED ?? 20261107);
 
 t.test(

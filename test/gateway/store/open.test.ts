@@ -220,6 +220,17 @@ t.test('what is no file, or not ours to read, is told and left', async (t) => {
   t.strictSame(readdirSync(folder), ['gateway.db']);
 });
 
+t.test('a database that a person has open in another program is not touched', async (t) => {
+  const folder = await usedFolder(t);
+  const other = new Libsql(join(folder, 'gateway.db'));
+  other.exec('begin exclusive');
+  const before = readdirSync(folder);
+  await t.rejects(open(folder), { code: 'gateway.store-failed', message: /another program has locked it/ });
+  t.strictSame(readdirSync(folder), before);
+  other.exec('rollback');
+  other.close();
+});
+
 t.test('a database that was put back readable for all is closed to others', async (t) => {
   const folder = await usedFolder(t);
   const path = join(folder, 'gateway.db');

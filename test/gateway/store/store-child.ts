@@ -4,6 +4,7 @@
  */
 import { createInterface } from 'node:readline';
 import { type DataDir, openDataDir } from '../../../src/gateway/data-dir.ts';
+import { Secrets } from '../../../src/gateway/secrets.ts';
 import type { OpenedStore } from '../../../src/gateway/sql-store/open.ts';
 import { Failure } from '../../../src/support/failures.ts';
 import { step } from './churn.ts';
@@ -39,6 +40,7 @@ async function answer([name, ...args]: Request): Promise<unknown> {
   if (name === 'open') {
     dataDir = await openDataDir(args[0] as string);
     opened = await open(dataDir.path);
+    await Secrets.open(dataDir.path, opened.fleet.devices);
     return opened.fleet.devices.map((device) => device.key);
   }
   if (opened === null) throw new Error('nothing is open');

@@ -1,5 +1,6 @@
 import { parseKeyLine } from '../../../support/ssh-key-line.ts';
 import type { OpenedTunnel } from '../../operations.ts';
+import { noDevice } from '../auth.ts';
 import type { DEVICE_ROUTES } from '../contract/devices.ts';
 import { DEVICE_KEY } from '../contract/fields.ts';
 import { type Calls, Reply } from '../contract/route.ts';
@@ -84,7 +85,7 @@ export function deviceCalls({ operations, tunnelHost, nowMs }: ApiParts): Calls<
     },
     requestPort: ({ params, body }) => openPort(params.key, body),
     requestForceCommandPort({ body }) {
-      if (!DEVICE_KEY.test(body.device_key)) throw new Refusal('Device not found', 'There is no such device');
+      if (!DEVICE_KEY.test(body.device_key)) throw noDevice();
       return openPort(body.device_key, body);
     },
     async authorizeTunnel({ params }) {
