@@ -246,14 +246,14 @@ t.test('more clients than the agent takes are closed, and the refusal says why',
 });
 
 t.test('a legacy agent that goes while slow clients keep its session from being read is noticed', async (t) => {
-  const entry = await startEntry(t, { clock: fastClock(20) });
+  const entry = await startEntry(t, { clock: fastClock(2) });
   const agent = await agentOf(t, entry);
   const { port } = await publicPort(t, entry.host, 22);
   const client = connect(port, '127.0.0.1');
   t.teardown(() => client.destroy());
   client.on('error', () => {}).pause();
   await agent.until((bytes) => bytes.length === 11);
-  const sip = setInterval(() => client.read(64 * 1024), 10); // slow, but not stalled
+  const sip = setInterval(() => client.read(16 * 1024), 20); // slow, but not stalled
   t.teardown(() => clearInterval(sip));
   agent.socket.write(frame('D', 1, Buffer.alloc(40_000_000)));
   const taken = () => agent.socket.bytesWritten - agent.socket.writableLength;
