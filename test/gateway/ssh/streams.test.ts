@@ -206,7 +206,16 @@ t.test('at most 64 connections of a device at once', async (t) => {
     channel.resume();
     channel.once('end', () => channel.end());
   });
-  const sockets = Array.from({ length: 64 }, () => visit(t, given));
+  const http = await forward();
+  const others = Array.from({ length: 56 }, () => visit(t, http));
+  await until('56 streams', () => host.sessions.get('device-a')?.facts().streams === 56);
+  const web = { name: 'http', localPort: 80 };
+  t.equal(
+    host.sessions.get('device-a')?.refusal(web),
+    'the device has 56 connections open',
+    'the rest is kept for ssh',
+  );
+  const sockets = [...Array.from({ length: 8 }, () => visit(t, given)), ...others];
   await until('64 streams', () => host.sessions.get('device-a')?.facts().streams === 64);
   const service = { name: 'ssh', localPort: 22 };
   t.equal(host.sessions.get('device-a')?.refusal(service), 'the device has 64 connections open');
