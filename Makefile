@@ -7,7 +7,7 @@ BIN := node_modules/.bin
 DEV := $(CURDIR)/.dev
 TESTS := $(patsubst %.ts,build/%.js,$(shell find test -name '*.test.ts'))
 
-.PHONY: help setup build check format test demo run bundle bench footprint clean
+.PHONY: help setup build check format test demo run bundle bench bench-scale footprint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -20,7 +20,7 @@ node_modules/.package-lock.json: package-lock.json package.json
 	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-build: node_modules/.package-lock.json ## compile; makes bin/tunnel-agent runnable
+build: node_modules/.package-lock.json ## compile; makes bin/tunnel-agent and bin/tunnel-gateway runnable
 	@$(BIN)/tsc -p .
 
 check: build ## types, format and lint
@@ -43,8 +43,12 @@ run: build ## start the service in the foreground, everything below .dev/
 	ZEROFORCE_AUTHORIZED_KEYS_FILE=$${ZEROFORCE_AUTHORIZED_KEYS_FILE:-$(DEV)/ssh/authorized_keys} \
 	bin/tunnel-agent run
 
-bench: setup build ## measure against plain relays; prints the table of docs/performance.md
+bench: setup build ## measure both ends against plain relays and OpenSSH, and thousands of devices; prints the tables of docs/performance.md (20 minutes)
 	@node build/bench/run.js
+	@node build/bench/scale.js
+
+bench-scale: setup build ## the part of it with thousands of devices (10 minutes)
+	@node build/bench/scale.js
 
 footprint: setup build ## measure the idle service, bundled; prints the tables of docs/performance.md (15 minutes)
 	@node build/bench/footprint.js

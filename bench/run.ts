@@ -1,7 +1,7 @@
 /**
- * `make bench`: the device service as it ships, between a public port and a backend, against two plain Node relays and
- * OpenSSH -R, all in one run and each measured in turn, several rounds. Prints the tables of docs/performance.md.
- * Everything is on loopback, bounded in time, and ends by itself.
+ * `make bench`, first part: the gateway and the device service as they ship, between a public port and a backend, against
+ * two plain Node relays and OpenSSH -R, all in one run and each measured in turn, several rounds. Prints the tables of
+ * docs/performance.md. Everything is on loopback, bounded in time, and ends by itself.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,6 +9,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Lifecycle } from '../src/support/lifecycle.ts';
+import { makeCertificate } from '../test/support/certificates.ts';
+import { startTunnelGateway, type TunnelGateway } from '../test/support/gateway.ts';
 import { endChild, freePort } from '../test/support/processes.ts';
 import { holdSsh, makeKey, sshOptions, startSshd } from '../test/support/sshd.ts';
 import { until } from '../test/support/until.ts';
@@ -18,7 +20,7 @@ const ROUNDS = 3;
 const BULK_MS = 2_000;
 /** V8 gives back what the start needed only after a while; that is at rest. */
 const REST_MS = 30_000;
-/** All of it takes about four minutes; whatever hangs ends then. */
+/** All of it takes about eight minutes; whatever hangs ends then. */
 const WATCHDOG_MS = 15 * 60_000;
 const MIB = 1024 * 1024;
 
@@ -49,10 +51,10 @@ async function main(): Promise<void> {
   await startNode('bench/backend.js', [backend]);
 
   const relays = await startRelays(backend);
-  const { peer: tunnel, service } = await startTunnel(folder, backend);
+  const tunnels = await startTunnels(folder, backend);
   const ssh = await startOpenSsh(folder, backend);
 
-  const peers = [relays, tunnel, ssh];
+  const peers = [relays, ...tunnels.peers, ssh];
   const rounds: Figures[][] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
     const figures: Figures[] = [];
@@ -61,7 +63,8 @@ async function main(): Promise<void> {
   }
   const results = peers.map((peer, index) => ({ peer, figures: median(rounds.map((round) => round[index]!)) }));
   process.stdout.write(throughputTable(results));
-  process.stdout.write(`\n${await memoryTable(service, folder)}`);
+  process.stdout.write(`\n${await recoveryTable(tunnels)}`);
+  process.stdout.write(`\n${await memoryTable(tunnels.service, folder)}`);
 }
 
 async function measure({ name, port }: Peer): Promise<Figures> {
@@ -76,7 +79,7 @@ async function measure({ name, port }: Peer): Promise<Figures> {
     rtt99: percentile(rtt, 0.99),
     bulk50: percentile(underBulk, 0.5) / 1000,
     bulk99: percentile(underBulk, 0.99) / 1000,
-    single: await newConnections(port, name.startsWith('OpenSSH') ? 60 : 1_000, 1),
+    single: await newConnections(port, name.includes('ssh') || name.startsWith('OpenSSH') ? 60 : 1_000, 1),
     atOnce: await newConnections(port, 2_000, 32),
   };
 }
@@ -88,19 +91,103 @@ async function startRelays(backend: number): Promise<Peer> {
   return { name: 'two Node relays with pipe', port: near };
 }
 
-async function startTunnel(folder: string, backend: number): Promise<{ peer: Peer; service: ChildProcess }> {
-  const [agentPort, publicPort] = [await freePort(), await freePort()];
-  const gateway = await startNode('bench/gateway.js', [agentPort, publicPort, backend]);
-  const connected = once(gateway.stdout!, 'data');
-  const service = startService(folder, await freePort(), {
-    ZEROFORCE_SERVICES: `bench=${backend}`,
-    MEETING_DEVICE_KEY: '00112233445566778899AABBCCDDEEFF',
-    MEETING_TOKEN: 'bec001',
-    MEETING_PROXY_HOST: '127.0.0.1',
-    MEETING_PROXY_PORT: String(agentPort),
+interface Tunnels {
+  gateway: TunnelGateway;
+  peers: Peer[];
+  /** The service that is a Meeting agent without TLS. */
+  service: ChildProcess;
+}
+
+/** One gateway, and three devices that come to it: plain, by TLS, and by the ssh of the system. */
+async function startTunnels(folder: string, backend: number): Promise<Tunnels> {
+  const certificate = makeCertificate(folder, 'localhost');
+  const gateway = await startTunnelGateway(join(folder, 'gateway'), {
+    GATEWAY_TLS_CERT: certificate.path,
+    GATEWAY_TLS_KEY: join(folder, 'localhost.key'),
+    GATEWAY_AGENT_TLS: 'optional',
+    LOG_LEVEL: 'info',
   });
-  await connected;
-  return { peer: { name: 'zeroforce agent (v1)', port: publicPort }, service };
+  parts.own('the gateway', () => gateway.stop());
+  const hostKey = (
+    await readFile(join(gateway.settings.GATEWAY_DATA_DIR ?? '', 'ssh_host_ed25519_key.pub'), 'utf8')
+  ).trim();
+  const meeting = (key: string, token: string) => ({
+    ZEROFORCE_SERVICES: `ssh=${backend}`,
+    MEETING_DEVICE_KEY: key,
+    MEETING_TOKEN: token,
+    MEETING_PROXY_HOST: 'localhost',
+    MEETING_PROXY_PORT: String(gateway.ports.agent),
+  });
+  const devices: [string, (key: string, token: string) => Promise<Record<string, string>>][] = [
+    ['gateway, agent (v1)', async (key, token) => meeting(key, token)],
+    [
+      'gateway, agent with TLS',
+      async (key, token) => ({ ...meeting(key, token), MEETING_PROXY_TLS: '1', MEETING_PROXY_CA: certificate.path }),
+    ],
+    [
+      'gateway, ssh of the device',
+      async (key) => ({
+        ZEROFORCE_TRANSPORT: 'ssh',
+        ZEROFORCE_SSH_HOST: '127.0.0.1',
+        ZEROFORCE_SSH_PORT: String(gateway.ports.ssh),
+        ZEROFORCE_SSH_TOKEN: ((await gateway.json(['token', 'show', key])) as { token: string }).token,
+        ZEROFORCE_SSH_HOST_KEY: hostKey,
+        ZEROFORCE_SSH_FORWARDS: `ssh=${backend}`,
+      }),
+    ],
+  ];
+  const peers: Peer[] = [];
+  const services: ChildProcess[] = [];
+  for (const [name, settings] of devices) {
+    const { devicekey: key, token_code: token } = (await gateway.json(['device', 'add'])) as Record<string, string>;
+    if (key === undefined || token === undefined) throw new Error('no device was made');
+    await gateway.rest(`PUT /api/tunnel/servers/${key}/forwards`, {
+      forwards: [{ service_name: 'ssh', local_port: backend }],
+    });
+    services.push(startService(folder, await freePort(), await settings(key, token)));
+    await gateway.online(key);
+    const port = await until('the port to be opened', async () => {
+      const { status, body } = await gateway.rest(`POST /api/devices/${key}/service`, { service: 'ssh' });
+      return status === 200 && (body as { port: number }).port;
+    });
+    peers.push({ name, port });
+  }
+  return { gateway, peers, service: services[0]! };
+}
+
+/** The seconds from the gateway's end by SIGKILL, and from its next start `downMs` later, until each port echoes again. */
+async function measureRecovery(
+  { gateway, peers }: Tunnels,
+  downMs: number,
+): Promise<{ again: TunnelGateway; row: string }> {
+  process.stderr.write(`measuring recovery after ${downMs / 1000} s …\n`);
+  await gateway.stop('SIGKILL');
+  await new Promise((resolve) => setTimeout(resolve, downMs));
+  const startMs = performance.now();
+  const restarted = startTunnelGateway('', gateway.settings);
+  const seconds = await Promise.all(peers.map(({ port }) => echoAfter(port, startMs)));
+  const again = await restarted;
+  parts.own('the gateway', () => again.stop());
+  return { again, row: `| ${downMs / 1000} s | ${seconds.map((value) => value.toFixed(2)).join(' | ')} |\n` };
+}
+
+async function recoveryTable(tunnels: Tunnels): Promise<string> {
+  const short = await measureRecovery(tunnels, 1_000);
+  const long = await measureRecovery({ ...tunnels, gateway: short.again }, 30_000);
+  const head = ['gateway down', ...tunnels.peers.map(({ name }) => name)];
+  return [`| ${head.join(' | ')} |\n| ${head.map(() => '---').join(' | ')} |\n`, short.row, long.row].join('');
+}
+
+async function echoAfter(port: number, startMs: number): Promise<number> {
+  await until(
+    `port ${port} to echo`,
+    () =>
+      roundTrips(port, 1)
+        .then(() => true)
+        .catch(() => false),
+    60_000,
+  );
+  return (performance.now() - startMs) / 1000;
 }
 
 async function startOpenSsh(folder: string, backend: number): Promise<Peer> {
@@ -207,7 +294,7 @@ function throughputTable(results: { peer: Peer; figures: Figures }[]): string {
   const n = (value: number, digits = 0) => value.toFixed(digits);
   const row = (name: string, f: Figures) =>
     `| ${name} | ${n(f.down)} / ${n(f.up)} | ${n(f.rtt50)} / ${n(f.rtt99)} | ${n(f.bulk50, 2)} / ${n(f.bulk99, 1)} | ${n(f.single)} / ${n(f.atOnce)} |\n`;
-  const [relays, tunnel, ssh] = results.map(({ figures }) => figures) as [Figures, Figures, Figures];
+  const of = (index: number) => results.at(index)!.figures;
   const ratio = (name: string, a: Figures, b: Figures) => {
     const of = (key: keyof Figures) => `${(a[key] / b[key]).toFixed(2)} ×`;
     return `| ${name} | ${of('down')} / ${of('up')} | ${of('rtt50')} / ${of('rtt99')} | ${of('bulk50')} / ${of('bulk99')} | ${of('single')} / ${of('atOnce')} |\n`;
@@ -215,8 +302,10 @@ function throughputTable(results: { peer: Peer; figures: Figures }[]): string {
   return (
     header +
     results.map(({ peer, figures }) => row(peer.name, figures)).join('') +
-    ratio('agent ÷ relays', tunnel, relays) +
-    ratio('agent ÷ OpenSSH', tunnel, ssh)
+    ratio('agent ÷ relays', of(1), of(0)) +
+    ratio('agent ÷ OpenSSH', of(1), of(-1)) +
+    ratio('agent with TLS ÷ OpenSSH', of(2), of(-1)) +
+    ratio('ssh of the device ÷ OpenSSH', of(3), of(-1))
   );
 }
 

@@ -1,17 +1,18 @@
 /**
- * `make demo`: the whole chain on real parts, in a temporary folder and on free ports. `tunnel-agent pair` finds the
- * device by mDNS, pairs a fresh key and holds the paired tunnel, and a real ssh command runs through the reverse tunnel.
- * Nothing is left behind, and nothing of it is announced to the network of this machine: the demo makes one of its own.
+ * `make demo`: the whole chain on real parts, in a temporary folder and on free ports. A gateway runs, with two devices:
+ * one comes as a Meeting agent, the other with the ssh of the system. `tunnel-agent pair` finds the first by mDNS, pairs a
+ * fresh key and holds the paired tunnel; then a real ssh reaches each of them through the gateway, which is restarted in
+ * between. Nothing is left behind, and nothing is announced to the network of this machine: the demo makes one of its own.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Lifecycle } from '../src/support/lifecycle.ts';
+import { startTunnelGateway, type TunnelGateway } from '../test/support/gateway.ts';
 import { endChild, freePort, run } from '../test/support/processes.ts';
-import { startRawProxy } from '../test/support/raw-proxy.ts';
 import { findProgram } from '../test/support/requires.ts';
 import { PROGRAM, startService } from '../test/support/service.ts';
 import { hardenedConfig, makeKey, sshOptions, startSshd } from '../test/support/sshd.ts';
@@ -54,9 +55,14 @@ async function demo(): Promise<void> {
   parts.own('the maintenance sshd', () => sshd.stop());
   tick(`maintenance sshd listens on ${sshd.port}`);
 
-  const proxy = await startRawProxy({ mode: 'v1' });
-  parts.own('the proxy', () => proxy.close());
-  tick(`Meeting proxy (scripted) waits for agents on ${proxy.port}`);
+  const gatewayFolder = join(folder, 'gateway');
+  let gateway = await startTunnelGateway(gatewayFolder);
+  parts.own('the gateway', () => gateway.stop());
+  const { agent: agentPort, ssh: sshPort } = gateway.ports;
+  tick(`gateway waits for agents on ${agentPort}, for SSH clients on ${sshPort}`);
+  const first = await addDevice(gateway, sshd.port);
+  const second = await addDevice(gateway, sshd.port);
+  tick(`tunnel-gateway device add: ${first.key}, ${second.key}`);
 
   const service = await startService(folder, {
     ZEROFORCE_AUTHORIZED_KEYS_FILE: authorizedKeys,
@@ -65,14 +71,29 @@ async function demo(): Promise<void> {
     ZEROFORCE_TUNNEL_PORT: String(tunnelSshd.port),
     ZEROFORCE_MONITOR_INTERVAL: '0.5',
     ZEROFORCE_SERVICES: `ssh=${sshd.port}`,
-    MEETING_DEVICE_KEY: '00112233445566778899AABBCCDDEEFF',
-    MEETING_TOKEN: 'de40de',
+    MEETING_DEVICE_KEY: first.key,
+    MEETING_TOKEN: first.token,
     MEETING_PROXY_HOST: '127.0.0.1',
-    MEETING_PROXY_PORT: String(proxy.port),
+    MEETING_PROXY_PORT: String(agentPort),
   });
-  parts.own('the service', () => service.stop());
+  parts.own('the first device', () => service.stop());
   const url = `http://127.0.0.1:${httpPort}/zeroforce`;
-  tick(`device service answers on ${httpPort}`);
+  await gateway.online(first.key);
+  tick(`the first device is online, as a Meeting agent; its service answers on ${httpPort}`);
+
+  const { token: tunnelToken } = (await gateway.json(['token', 'show', second.key])) as { token: string };
+  const hostKey = await readFile(join(gatewayFolder, 'data', 'ssh_host_ed25519_key.pub'), 'utf8');
+  const other = await startService(join(folder, 'second'), {
+    ZEROFORCE_TRANSPORT: 'ssh',
+    ZEROFORCE_SSH_HOST: '127.0.0.1',
+    ZEROFORCE_SSH_PORT: String(sshPort),
+    ZEROFORCE_SSH_TOKEN: tunnelToken,
+    ZEROFORCE_SSH_HOST_KEY: hostKey.trim(),
+    ZEROFORCE_SSH_FORWARDS: `ssh=${sshd.port}`,
+  });
+  parts.own('the second device', () => other.stop());
+  await gateway.online(second.key);
+  tick('the second device is online, by the ssh of the system');
 
   await until('pairing to open', async () => (await get(`${url}/readytopair`)) === 'true');
   tick('GET /zeroforce/readytopair → true');
@@ -104,22 +125,37 @@ async function demo(): Promise<void> {
   await until('pairing to close', async () => (await get(`${url}/readytopair`)) === 'false');
   tick('netstat saw it: tunnel_active is there, GET /zeroforce/readytopair → false');
 
-  const knownHosts = join(folder, 'known_hosts');
-  const publicPort = await openPublicPort();
-  await writeFile(knownHosts, sshd.knownHosts.replace(`:${sshd.port} `, `:${publicPort} `));
-  const command = 'echo "$(hostname): up, kernel $(uname -r), reached from $SSH_CONNECTION"';
-  const reached = await run('ssh', [
-    ...sshOptions(technician.path, knownHosts),
-    ...['-p', String(publicPort), `${sshd.user}@127.0.0.1`, command],
-  ]);
-  if (reached.code !== 0) throw new Error(`ssh through the reverse tunnel failed:\n${reached.stderr}`);
-  tick(`ssh through the reverse tunnel (public port ${publicPort}) says:`);
-  process.stdout.write(`      ${reached.stdout}`);
+  const reached = async (key: string, how: string) => {
+    const { stdout } = await gateway.cli(['open', key, 'ssh']);
+    const [words = '', port = ''] = /^ssh -p (\d+) .*$/m.exec(stdout) ?? [];
+    tick(`tunnel-gateway open ${key.slice(0, 6)}… ssh says: ${words}; ${how} it says:`);
+    const knownHosts = join(folder, `known_hosts.${port}`);
+    await writeFile(knownHosts, sshd.knownHosts.replace(`:${sshd.port} `, `:${port} `));
+    const command = 'echo "$(hostname): up, kernel $(uname -r), reached from $SSH_CONNECTION"';
+    const login = [...sshOptions(technician.path, knownHosts), '-p', port, `${sshd.user}@127.0.0.1`, command];
+    const { code, stdout: said, stderr } = await run('ssh', login);
+    if (code !== 0) throw new Error(`ssh through the gateway failed:\n${stdout}${stderr}`);
+    process.stdout.write(`      ${said}`);
+  };
+  await reached(first.key, 'through the Meeting agent');
+  await reached(second.key, 'through the ssh of the device');
 
-  async function openPublicPort(): Promise<number> {
-    await proxy.nextAgent();
-    return (await proxy.openPublicPort(sshd.port)).port;
-  }
+  await gateway.stop();
+  gateway = await startTunnelGateway(gatewayFolder, gateway.settings);
+  await Promise.all([gateway.online(first.key), gateway.online(second.key)]);
+  tick('the gateway was restarted, and both devices came back by themselves, to the same ports');
+  await reached(first.key, 'again');
+  await reached(second.key, 'again');
+}
+
+/** A device with its sshd, by the command line of the gateway. */
+async function addDevice(gateway: TunnelGateway, port: number): Promise<{ key: string; token: string }> {
+  const { devicekey: key = '', token_code: token = '' } = (await gateway.json(['device', 'add'])) as {
+    devicekey?: string;
+    token_code?: string;
+  };
+  await gateway.json(['forwards', 'set', key, `ssh=${port}`]);
+  return { key, token };
 }
 
 /** Its words are printed as they come, indented. */

@@ -40,10 +40,12 @@ const PURE = [
   /^openssh\/(config|log-lines|progress)\.ts$/,
   /^page\/(headline|html|news|view|words)\.ts$/,
   /^pair-client\/(answers|events|flow|select)\.ts$/,
-  /^gateway\/(types|port-pool)\.ts$/,
+  /^gateway\/(attempts|bounded-map|bucket|counters|gate|port-pool|types)\.ts$/,
   /^gateway\/agents\/hello\.ts$/,
+  /^gateway\/sql-store\/schema\.ts$/,
   /^gateway\/ssh\/forward-requests\.ts$/,
-  /^gateway\/api\/(openapi|setup-script)\.ts$/,
+  /^gateway\/api\/(contract|json-schema|openapi|refusal|setup-script|setup-script-parts|ssh-files)\.ts$/,
+  /^gateway\/api\/contract\//,
 ];
 const PURE_BUILTINS = new Set(['node:buffer', 'node:util']);
 const IMPURE_WORDS = /\b(Date\.now|new Date|setTimeout|setInterval|setImmediate|Math\.random|performance\.|process\.)/;

@@ -1,7 +1,10 @@
 import type { LoadOptions } from '../config/load.ts';
 import type { Failure, FailureCode } from '../support/failures.ts';
 
-/** The exit codes of every command; documented in docs/cli.md. 78 is EX_CONFIG of sysexits.h: supervisors do not retry it. */
+/**
+ * The exit codes of every command; documented in docs/cli.md. 78 is EX_CONFIG of sysexits.h: supervisors do not retry
+ * it, since only a person can put right what is wrong.
+ */
 export const EXIT = { ok: 0, failed: 1, usage: 2, configuration: 78 } as const;
 
 /** Those of `pair` besides, which a supervisor acts on; documented in docs/pair-client.md. */
@@ -20,6 +23,13 @@ const EXIT_OF: Partial<Record<FailureCode, number>> = {
   'pair.key-rejected': PAIR_EXIT.keyRefused,
   'pair.key-refused': PAIR_EXIT.keyRefused,
   'pair.port-taken': PAIR_EXIT.portTaken,
+  'gateway.store-corrupt': EXIT.configuration,
+  'gateway.store-missing': EXIT.configuration,
+  'gateway.store-newer': EXIT.configuration,
+  'gateway.secret-key-unusable': EXIT.configuration,
+  'gateway.host-key-unusable': EXIT.configuration,
+  'gateway.admin-token-unusable': EXIT.configuration,
+  'gateway.certificate-unusable': EXIT.configuration,
 };
 
 export function exitCodeOf({ code }: Failure): number {

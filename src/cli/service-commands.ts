@@ -5,6 +5,7 @@ import { systemClock } from '../support/clock.ts';
 import { asFailure, FAILURES } from '../support/failures.ts';
 import { createLog, type Log } from '../support/log.ts';
 import { type CommonOptions, configSource, EXIT } from './common.ts';
+import { stopSignal } from './stop-signal.ts';
 
 /** A stop takes well under this; where it does not, the process ends all the same. */
 const STOP_DEADLINE_MS = 15_000;
@@ -16,7 +17,7 @@ export async function run(options: CommonOptions, version: string): Promise<numb
   process.umask(OWN_FILES_UMASK);
   const { loaded, loadAgain } = await loadSettings(options);
   const log = createLog(loaded.config.logLevel);
-  const signal = stopSignal(log);
+  const signal = stopSignal(log, STOP_DEADLINE_MS);
   logNotices(loaded, log);
 
   const device = new Device({ config: loaded.config, notices: loaded.notices, version, log });
@@ -47,7 +48,7 @@ export async function monitor(options: CommonOptions): Promise<number> {
   process.umask(OWN_FILES_UMASK);
   const { loaded } = await loadSettings(options);
   const log = createLog(loaded.config.logLevel);
-  const signal = stopSignal(log);
+  const signal = stopSignal(log, STOP_DEADLINE_MS);
   logNotices(loaded, log);
   process.on('SIGHUP', () => log.warn('the monitor alone reads its configuration at the start only; restart it'));
 
@@ -91,26 +92,4 @@ async function remember(loaded: LoadedConfig, log: Log): Promise<void> {
     const { code, remedy, message } = asFailure(error, 'state.unwritable');
     log.error({ code, remedy }, message);
   }
-}
-
-/** Resolves at the first SIGTERM or SIGINT. What nobody caught ends the process with a log line: a supervisor restarts it. */
-function stopSignal(log: Log): Promise<void> {
-  const die = (error: unknown) => {
-    try {
-      log.fatal({ err: error, code: 'internal.unexpected' }, 'the program met a fault of its own and ends');
-    } finally {
-      process.exit(EXIT.failed);
-    }
-  };
-  process.on('uncaughtException', die);
-  process.on('unhandledRejection', die);
-  return new Promise((resolve) => {
-    const stop = (name: NodeJS.Signals) => {
-      log.info({ signal: name }, 'stopping');
-      setTimeout(() => die(new Error(`not stopped after ${STOP_DEADLINE_MS} ms`)), STOP_DEADLINE_MS).unref();
-      resolve();
-    };
-    process.once('SIGTERM', stop);
-    process.once('SIGINT', stop);
-  });
 }

@@ -1,14 +1,13 @@
 #!/usr/bin/env node
-import { Argument, Command, CommanderError } from 'commander';
+import { Argument, Command } from 'commander';
 import pkg from '../../package.json' with { type: 'json' };
-import { ConfigError } from '../config/faults.ts';
-import { Failure } from '../support/failures.ts';
-import { type CommonOptions, EXIT, exitCodeOf } from './common.ts';
+import type { CommonOptions } from './common.ts';
 import { completion, SHELLS, type Shell } from './completion.ts';
 import { configCheck, configInit, configShow } from './config-commands.ts';
 import { addCommand, withConfig } from './define.ts';
 import { definePair } from './define-pair.ts';
 import { definePairing } from './define-pairing.ts';
+import { finish, main, serve } from './main.ts';
 import { status } from './status-command.ts';
 import { styleFor } from './style.ts';
 
@@ -97,50 +96,7 @@ Examples:
 
 definePair(program, { style, finish });
 
-/** For the reader of the log to take what was written last. */
-const LAST_LINES_MS = 1_000;
-
-function finish(exitCode: number): void {
-  process.exitCode = exitCode;
-}
-
 /** Loaded only to run it: a question is answered in a third of the time without. */
 const service = () => import('./service-commands.ts');
 
-/** What a service prints is its log, and one that cannot be written is lost: it ends no service. */
-async function serve(service: () => Promise<number>): Promise<void> {
-  outputCounts = false;
-  // A reload that is asked for while the service still loads must not end it; it has not read its configuration yet.
-  process.on('SIGHUP', () => undefined);
-  finish(await service());
-  // Lines that nobody reads must not keep the process; they alone can still be under way.
-  setTimeout(() => process.exit(), LAST_LINES_MS).unref();
-}
-
-/** One line for a failure, the full list for a configuration; never a stack trace. */
-function report(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage; // commander has printed it
-  if (error instanceof ConfigError) {
-    process.stderr.write(`${error.report()}\n`);
-    return EXIT.configuration;
-  }
-  if (error instanceof Failure) {
-    process.stderr.write(`tunnel-agent: ${error.message}\n  ${error.code}: ${error.remedy}\n`);
-    return exitCodeOf(error);
-  }
-  process.stderr.write(`tunnel-agent: ${error instanceof Error ? error.message : String(error)}\n`);
-  return EXIT.failed;
-}
-
-/** Whether a command has failed when its output could not be written. */
-let outputCounts = true;
-
-// `tunnel-agent status | head` closes the pipe early: that is no failure of ours.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE' && outputCounts) process.exitCode = EXIT.failed;
-});
-
-// Not awaited: the program is bundled into a file that is no module.
-program.parseAsync().catch((error: unknown) => {
-  process.exitCode = report(error);
-});
+main(program);

@@ -176,6 +176,15 @@ export function isLoopback(host: string): boolean {
   return /^(?:localhost|127(?:\.\d{1,3}){3}|::1)$/i.test(host);
 }
 
+/** Where the gateway is reached from elsewhere, and where the public ports of its devices are. */
+export function reachedAt(
+  { bindHost, publicHost }: Pick<GatewayConfig, 'bindHost' | 'publicHost'>,
+  machineName: string,
+): { gateway: string; tunnels: string } {
+  const gateway = publicHost ?? machineName;
+  return { gateway, tunnels: bindHost === '::' || bindHost === '0.0.0.0' ? gateway : bindHost };
+}
+
 /** The fault at the first variable that is set: the defaults fit each other. */
 function blame(found: FoundValues, names: readonly GatewayVariable[], allowed: string): Fault {
   const culprit = names.find((name) => found.has(name));

@@ -3,7 +3,7 @@ import { BoundedMap } from './bounded-map.ts';
 import { Bucket } from './bucket.ts';
 import { sourceOf } from './source.ts';
 
-/** A wrong answer takes its time, twice as long each time; not longer, since it holds a place meanwhile. */
+/** A wrong answer takes its time, twice as long each time; not for long, since it holds a place meanwhile. */
 const FIRST_DELAY_MS = 500;
 const MOST_DELAY_MS = 4_000;
 const FORGET_MS = 600_000;

@@ -12,7 +12,7 @@ import { Operations } from './operations.ts';
 import { PortPool } from './port-pool.ts';
 import { PublicPorts } from './public-ports.ts';
 import { Sessions } from './sessions.ts';
-import type { Store } from './store.ts';
+import type { Store, StoredFleet } from './store.ts';
 import type { EntryName } from './types.ts';
 
 export interface CoreParts {
@@ -42,8 +42,8 @@ export interface Core {
   readonly sessions: Sessions;
   readonly ports: PublicPorts;
   counts(): CoreCounts;
-  /** Reads what is stored; before anything else. @throws Failure `gateway.store-failed` */
-  load(): Promise<void>;
+  /** Takes over what is stored; before anything else. @throws Failure `gateway.store-failed` */
+  load(stored?: StoredFleet): Promise<void>;
   /** Nobody is let in from now on. Sessions go on; whoever drains ends them. */
   stopAccepting(): void;
   /** After the last session: stops what listens, and writes what is left. The store is not closed. */
@@ -81,8 +81,8 @@ export function createCore(parts: CoreParts): Core {
       ports: ports.counts(),
       audit: audit.counts(),
     }),
-    async load() {
-      const stored = await store.load();
+    async load(given) {
+      const stored = given ?? (await store.load());
       fleet.load(stored);
       addresses.load(stored.addresses);
       await ports.load(stored);

@@ -39,13 +39,14 @@ export interface EntryHost {
    *
    * @param device as authentication gave it: a session whose token was changed since is not let in
    */
-  started(session: Session, device?: Device): boolean;
+  started(session: Session, device: Device): boolean;
   /** The session is over; only the session that was started counts, never its successor's place. */
   ended(session: Session, reason: EndReason, detail: string | null): void;
   /**
    * SSH entry: the public port of the nth service listens from now on for this session. Gives the port.
    *
-   * @throws Failure `gateway.no-port`, `gateway.port-taken`, `gateway.store-failed`, `gateway.session-over`
+   * @throws Failure `gateway.no-port`, `gateway.port-taken`, `gateway.cannot-listen`, `gateway.store-failed`,
+   * `gateway.session-over`
    */
   forward(session: Session, service: Service): Promise<number>;
   /** SSH entry: `cancel-tcpip-forward`; open connections go on. */

@@ -43,7 +43,6 @@ export class Fleet {
   readonly #devices = new Map<string, Device>();
   /** Device keys by the hash of their tokens. */
   readonly #byTunnelToken = new Map<string, string>();
-  readonly #byTokenCode = new Map<string, string>();
   /** The last decision on each device that is not done yet. */
   readonly #turns = new Map<string, Promise<void>>();
 
@@ -115,7 +114,6 @@ export class Fleet {
       if (this.#devices.has(device.key)) {
         throw new Failure('gateway.device-exists', `There is a device ${device.key} already`);
       }
-      this.#checkTokenIsFree(device);
       await this.#store.insertDevice(device);
       this.#put(device);
       return device;
@@ -135,7 +133,7 @@ export class Fleet {
   /**
    * Changes a device as `decide` says of its state at that moment; null changes nothing.
    *
-   * @throws Failure `gateway.device-unknown`, `gateway.device-exists` (a token), `gateway.store-failed`
+   * @throws Failure `gateway.device-unknown`, `gateway.store-failed`
    */
   change(key: string, decide: (device: Device) => DeviceChanges | null): Promise<Device> {
     return this.#inTurn(key, async () => {
@@ -148,11 +146,7 @@ export class Fleet {
 
   /** Gives it another Meeting token. @throws as `change` */
   setTokenCode(key: string, tokenCode: string): Promise<Device> {
-    return this.change(key, () => {
-      const fields = this.#tokenCodeFields(tokenCode);
-      this.#checkTokenIsFree({ key, ...fields });
-      return fields;
-    });
+    return this.change(key, () => this.#tokenCodeFields(tokenCode));
   }
 
   /**
@@ -207,27 +201,20 @@ export class Fleet {
     return { tokenCodeHash: this.#secrets.fingerprint(tokenCode), tokenCodeStrong: isStrong(tokenCode) };
   }
 
-  #checkTokenIsFree({ key, tokenCodeHash }: Pick<Device, 'key' | 'tokenCodeHash'>): void {
-    const other = this.#byTokenCode.get(tokenCodeHash) ?? key;
-    if (other !== key) throw new Failure('gateway.device-exists', `The token is that of device ${other}`);
-  }
-
   #put(device: Device): Device {
     const before = this.#devices.get(device.key);
-    if (before !== undefined) this.#dropTokens(before);
+    if (before !== undefined) this.#dropToken(before);
     this.#devices.set(device.key, device);
-    this.#byTokenCode.set(device.tokenCodeHash, device.key);
     if (device.tunnelTokenHash !== null) this.#byTunnelToken.set(device.tunnelTokenHash, device.key);
     return device;
   }
 
   #forget(device: Device): void {
-    this.#dropTokens(device);
+    this.#dropToken(device);
     this.#devices.delete(device.key);
   }
 
-  #dropTokens({ tokenCodeHash, tunnelTokenHash }: Device): void {
-    this.#byTokenCode.delete(tokenCodeHash);
+  #dropToken({ tunnelTokenHash }: Device): void {
     if (tunnelTokenHash !== null) this.#byTunnelToken.delete(tunnelTokenHash);
   }
 

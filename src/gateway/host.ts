@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { type Clock, pause } from '../support/clock.ts';
 import { Failure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
@@ -54,6 +55,7 @@ export class Host implements EntryHost {
 
   constructor(parts: HostParts) {
     this.#parts = parts;
+    setMaxListeners(0, this.#stop.signal); // one for each wrong answer that takes its time
   }
 
   /** From now on nobody is let in, and wrong answers no longer take their time. */
@@ -115,12 +117,12 @@ export class Host implements EntryHost {
     this.#record(entry, null, address, reason);
   }
 
-  started(session: Session, authenticated?: Device): boolean {
+  started(session: Session, authenticated: Device): boolean {
     const { fleet, sessions, ports, audit, counters, nowMs, log } = this.#parts;
     const { deviceKey, entry } = session;
     const device = fleet.get(deviceKey);
     if (device === null || this.#refusal(device) !== null) return false;
-    if (authenticated !== undefined && !hasSameToken(device, authenticated, entry)) return false;
+    if (!hasSameToken(device, authenticated, entry)) return false;
     const address = plainAddress(session.address);
     const replaced = sessions.set(session);
     if (replaced !== null) {

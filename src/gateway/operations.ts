@@ -196,7 +196,8 @@ export class Operations {
    * Of relays a device has sixteen; for one more, the port of the oldest that has no lease is given up.
    *
    * @throws Failure `gateway.not-authorized`, `gateway.device-offline`, `gateway.device-paused`,
-   * `gateway.service-not-forwarded`, `gateway.no-port`, `gateway.port-taken`
+   * `gateway.service-not-forwarded`, `gateway.no-port`, `gateway.port-taken`, `gateway.cannot-listen`,
+   * `gateway.session-over` (the session ended meanwhile)
    */
   async open(key: string, service: string, relayPort: number | null): Promise<OpenedTunnel> {
     const { fleet, sessions, ports } = this.#parts;

@@ -17,8 +17,10 @@ export interface PortSurroundings {
   readonly opener: PortOpener;
   readonly clock: Clock;
   readonly log: Log;
-  /** Who would carry a connection now. */
+  /** Whose a connection would be now, if the session takes it. */
   readonly carrier: (port: PublicPort) => Carrier | null;
+  /** The session did not take a connection: the port is not to listen now. */
+  readonly refused: (port: PublicPort) => void;
   /** All connections that are open, at any port. */
   readonly sockets: Set<Socket>;
   /** A connection was accepted and closed at once. */
@@ -36,6 +38,8 @@ export class PublicPort implements Opening {
   readonly deviceKey: string;
   readonly name: string;
   storing = false;
+  /** Its session could carry nothing, when it was asked last. */
+  wasRefused = false;
   /** The session that asked for it by `-R`. */
   forwarded: Carrier | null = null;
   /** Leases that are being granted. */
@@ -105,9 +109,12 @@ export class PublicPort implements Opening {
     const { carrier, sockets, log, turnedAway } = this.#around;
     socket.on('error', () => {}); // whoever carries it listens, too; a reset before that must not end the process
     const found = carrier(this);
-    if (found === null || found.session.refusal(found.service) !== null || this.#isFull()) {
+    const isRefused = found === null || found.session.refusal(found.service) !== null;
+    if (isRefused || this.#isFull()) {
       turnedAway();
       socket.destroy();
+      // One who finds a port before it is told to anybody must not keep it from being opened.
+      if (isRefused && this.listens) this.#refuse();
       return;
     }
     this.#connections += 1;
@@ -124,6 +131,11 @@ export class PublicPort implements Opening {
       turnedAway();
       socket.destroy();
     }
+  }
+
+  #refuse(): void {
+    this.wasRefused = true;
+    this.#around.refused(this);
   }
 
   /** Tells so, once a while. */

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
-import type { Cancel } from '../support/clock.ts';
 import { asFailure, Failure } from '../support/failures.ts';
 import { Repeats } from '../support/repeats.ts';
+import { Later } from './later.ts';
 import { Leases } from './leases.ts';
 import { PortOpener, type PortOpenerOptions } from './port-opener.ts';
 import { type Carrier, type PortSurroundings, PublicPort, sessionOver } from './public-port.ts';
@@ -13,8 +13,11 @@ export interface PublicPortsOptions extends PortOpenerOptions {
   readonly leaseMs: number;
 }
 
+const MOVED = 'the stored port is none, or belongs to another service or to the gateway itself';
 /** A leased port that could not be opened is tried again after this time. */
 const TRY_AGAIN_MS = 30_000;
+/** A session that can carry nothing for the moment (as many streams as it may have) is asked again after this time. */
+const ASK_AGAIN_MS = 1_000;
 const REMIND_MS = 10 * 60_000;
 
 /**
@@ -31,8 +34,8 @@ export class PublicPorts {
   readonly #online = new Map<string, Session>();
   readonly #ports = new Map<string, Map<string, PublicPort>>();
   readonly #sockets = new Set<Socket>();
-  readonly #failed = new Set<PublicPort>();
-  #cancelRetry: Cancel | null = null;
+  readonly #failed: Later<PublicPort>;
+  readonly #refused: Later<PublicPort>;
   #accepting = true;
   #turnedAway = 0;
 
@@ -44,19 +47,22 @@ export class PublicPorts {
       clock: options.clock,
       log: options.log,
       carrier: (port) => this.#carrier(port),
+      refused: (port) => this.#settle(port),
       sockets: this.#sockets,
       turnedAway: () => {
         this.#turnedAway += 1;
       },
       idle: (port) => this.#forget(port),
     };
+    this.#failed = new Later(options.clock, TRY_AGAIN_MS, (port) => this.#settle(port));
+    this.#refused = new Later(options.clock, ASK_AGAIN_MS, (port) => this.#settle(port));
     this.#repeats = new Repeats(options.clock, REMIND_MS);
     this.#leases = new Leases({ ...options, ended: (deviceKey, name) => this.#settleNamed(deviceKey, name) });
   }
 
   /** Before the first session: reserves what was stored, and takes up the leases that still run. */
   async load({ devices, assignments, blockedPorts, leases }: StoredFleet): Promise<void> {
-    const { pool, store, log } = this.#options;
+    const { pool, store, log, audit } = this.#options;
     this.#opener.load(blockedPorts);
     const moved = pool.load(
       assignments,
@@ -65,13 +71,14 @@ export class PublicPorts {
     await this.#leases.load(leases);
     for (const { deviceKey, name } of this.#leases.all()) this.#portFor(deviceKey, name);
     for (const { deviceKey, service, oldPort, newPort } of moved) {
-      const detail = { deviceKey, service, oldPort, newPort };
-      log.error(detail, 'the store gave a port that is none, or is another service’s; the service has a new one');
+      const detail = { service, old_port: oldPort, new_port: newPort ?? 'none' };
+      log.error({ deviceKey, ...detail }, MOVED);
       const services = devices.find(({ key }) => key === deviceKey)?.services;
       if (services === undefined) continue;
       // The row has to go before there can be another; leases of the service go with it.
       await store.setServices(deviceKey, services, [service]);
       if (newPort !== null) await store.assignPort({ deviceKey, service, port: newPort });
+      audit({ deviceKey, event: 'port_conflict_resolved', reason: MOVED, detail });
     }
   }
 
@@ -99,6 +106,7 @@ export class PublicPorts {
     const port = this.#portFor(session.deviceKey, service.name);
     const forwarded = { session, service };
     port.forwarded = forwarded;
+    port.wasRefused = false; // that was before it asked for this
     try {
       await port.open();
       return this.#numberOf(port, session);
@@ -203,42 +211,43 @@ export class PublicPorts {
   /** Closes listeners and connections, and waits for what is being stored. */
   async stop(): Promise<void> {
     this.stopAccepting();
-    this.#cancelRetry?.();
     this.#leases.stop();
     for (const socket of this.#sockets) socket.destroy();
     await Promise.allSettled(this.#all().flatMap(({ opening }) => opening ?? []));
   }
 
-  /** Who would carry a connection now. */
+  /** Whose a connection would be now, if the session takes it. */
   #carrier(port: PublicPort): Carrier | null {
     const session = this.#online.get(port.deviceKey);
     if (session === undefined || !this.#accepting) return null;
     if (port.forwarded?.session === session) return port.forwarded;
     const service = this.#leases.of(port.deviceKey, port.name);
-    if (service !== null && session.refusal(service) === null) return { session, service };
+    if (service !== null) return { session, service };
     return [...port.asks].find((ask) => ask.session === session) ?? null;
   }
 
   /** Opens or closes the port, as things stand now. */
   #settle(port: PublicPort): void {
     this.#failed.delete(port);
+    this.#refused.delete(port);
     if (port.forwarded?.session !== this.#online.get(port.deviceKey)) port.forwarded = null;
-    if (this.#carrier(port) === null) port.close();
+    const carrier = this.#carrier(port);
+    // A session is sure of what it forwards only once the port listens.
+    const isAsked = carrier !== null && (port.wasRefused || carrier !== port.forwarded);
+    port.wasRefused = isAsked && carrier.session.refusal(carrier.service) !== null;
+    if (port.wasRefused) this.#refused.add(port);
+    if (carrier === null || port.wasRefused) port.close();
     else port.open().catch((error: unknown) => this.#failing(port, error));
   }
 
   /** Nobody waits for the answer: it is told in the log, and tried again. */
   #failing(port: PublicPort, error: unknown): void {
-    if (this.#carrier(port) === null || port.listens || port.opening !== null) return;
+    if (this.#carrier(port) === null || port.wasRefused || port.listens || port.opening !== null) return;
     const { code, message, remedy } = asFailure(error);
     const { level, repeated } = this.#repeats.next(code, code);
     const { deviceKey, name: service } = port;
     this.#options.log[level]({ code, remedy, deviceKey, service, repeated }, message);
     this.#failed.add(port);
-    this.#cancelRetry ??= this.#options.clock.after(TRY_AGAIN_MS, () => {
-      this.#cancelRetry = null;
-      for (const failed of [...this.#failed]) this.#settle(failed);
-    });
   }
 
   #numberOf(port: PublicPort, session: Session): number {

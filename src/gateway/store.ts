@@ -48,22 +48,30 @@ export type DeviceChanges = Partial<
  */
 export interface Store {
   load(): Promise<StoredFleet>;
-  /** Rejects with `gateway.device-exists` where the key, or either token hash, is in use. */
+  /** Rejects with `gateway.device-exists` where the key, or the hash of the tunnel token, is in use. */
   insertDevice(device: Device): Promise<void>;
-  /** @throws Failure `gateway.device-unknown`; `gateway.device-exists` where a token hash is another device's */
+  /** @throws Failure `gateway.device-unknown`; `gateway.device-exists` where the tunnel token is another device's */
   updateDevice(key: string, changes: DeviceChanges): Promise<void>;
   /** With its assignments, leases and addresses; what it did stays in the audit. False where there was none. */
   deleteDevice(key: string): Promise<boolean>;
   /** Sets the services of a device and removes the assignments and leases of `dropped` ones, at once. */
   setServices(key: string, services: Device['services'], dropped: readonly string[]): Promise<void>;
-  /** A first port, or with `instead` another one: the old is blocked in the same step. */
+  /**
+   * A first port, or with `instead` another one: the old is blocked in the same step. A port that is in use or blocked,
+   * or an old one that is not that service's, is `internal.unexpected`: the pool gives no such port.
+   * @throws Failure `gateway.device-unknown`
+   */
   assignPort(assignment: Assignment, instead?: { readonly oldPort: number; readonly atMs: number }): Promise<void>;
   releaseBlockedPort(port: number): Promise<void>;
+  /** @throws Failure `gateway.device-unknown` */
   putLease(lease: Lease): Promise<void>;
   deleteLeases(leases: readonly Pick<Lease, 'deviceKey' | 'name'>[]): Promise<void>;
   observe(observations: Observations): Promise<void>;
   /** The newest `limit` entries of a device, or of all (null), the newest first. */
   auditOf(deviceKey: string | null, limit: number): Promise<AuditEntry[]>;
-  /** Writes what is left and closes; further calls do nothing. */
+  /**
+   * Does what was called before, and closes. From then on observations are lost without a word, and every other call
+   * rejects with `gateway.store-failed`: it has stored nothing, and must not look as if it had.
+   */
   close(): Promise<void>;
 }

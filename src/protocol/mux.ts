@@ -98,6 +98,8 @@ export class Mux {
 
   /** The peer said G. */
   #goingAway: Failure | null = null;
+  /** We said G with this text, or would have to a v1 peer: nothing new is opened, what is open may finish. */
+  #leaving: string | null = null;
   /** We are closing: nothing new is opened, and the link ends once all is written. */
   #ending = false;
   /** The link has been told to end: nothing more is written. */
@@ -172,7 +174,7 @@ export class Mux {
   linkEnded(error: Error | null): void {
     this.#linkEnded = true;
     if (this.#over) return;
-    if (this.#goingAway !== null || this.#ending) {
+    if (this.#goingAway !== null || this.#ending || this.#leaving !== null) {
       this.#finish(this.#goingAway, error === null || this.#ending);
       return;
     }
@@ -189,14 +191,11 @@ export class Mux {
 
   /**
    * Gateway: opens a stream to a local port of the device; its data may follow at once. Gives the id, or null where the
-   * session takes no further stream (limits of both sides, or it is ending).
+   * session takes no further stream (see `refusal`).
    */
   openStream(port: number, local: (events: LocalEvents) => LocalEnd): number | null {
+    if (this.refusal() !== null) return null;
     const { limits } = this.#options;
-    const most = Math.min(limits.maxStreams, this.#peerSettings?.maxStreams ?? limits.maxStreams);
-    // Ids are never used twice in a session (README 3.2): when they are exhausted, no stream is opened any more.
-    if (this.#over || this.#ending || this.#goingAway !== null) return null;
-    if (this.#streams.size >= most || this.#nextId > U32_MAX) return null;
     const id = this.#nextId;
     this.#nextId += 1;
     const peer = this.#peerSettings;
@@ -207,11 +206,40 @@ export class Mux {
     return id;
   }
 
+  /** Why no stream is opened now, or null. */
+  refusal(): string | null {
+    const { limits, clock } = this.#options;
+    const most = Math.min(limits.maxStreams, this.#peerSettings?.maxStreams ?? limits.maxStreams);
+    if (this.#over || this.#ending || this.#leaving !== null) return 'the session is ending';
+    // A gateway opens nothing that the peer would have to finish; an agent is told to open by a peer that knows best.
+    if (this.#options.role === 'gateway' && this.#goingAway !== null) return 'the device is going away';
+    // Ids are never used twice in a session (README 3.2): when they are exhausted, no stream is opened any more.
+    if (this.#nextId > U32_MAX) return 'the session has used up its stream numbers';
+    if (this.#streams.size >= most) return `${most} streams are open`;
+    if (this.#closing.size >= CLOSING_MAX_STREAMS)
+      return `${CLOSING_MAX_STREAMS} closed streams are still being written`;
+    if (!this.#rapidResets.available(clock.nowMs())) return 'too many streams were reset before they opened';
+    return null;
+  }
+
+  /**
+   * Goes away without haste: nothing new is opened, what is open may finish, and with the last stream the link ends,
+   * then comes `ended(null)`. `close` and `destroy` may shorten it.
+   *
+   * @param text one of README 4.8; with it a v1 peer is told to come back after a random time of the range
+   */
+  leave(text: string, minSeconds: number, maxSeconds: number): void {
+    if (this.#over || this.#ending || this.#leaving !== null) return;
+    this.#leaving = text;
+    if (this.v1) this.#sender.control(encodeGoingAway(minSeconds, maxSeconds, text));
+    this.#endLinkWhenDone();
+  }
+
   /**
    * Ends the session in order: no new streams, what the services have sent is written, each stream is closed, the link
    * ends. `ended(null)` follows within `closeMs`; services still get what came for them.
    *
-   * @param reasonText told to a v1 peer in G, one of the texts of README 4.8
+   * @param reasonText told to a v1 peer in G, one of the texts of README 4.8; what `leave` has said is not said again
    */
   close(reasonText?: string): void {
     if (this.#over || this.#ending) return;
@@ -220,7 +248,8 @@ export class Mux {
     this.#goingAway = null;
     this.#cancelClose ??= this.#options.clock.after(this.#options.limits.closeMs, () => this.#finish(null, true));
     this.#sender.together(() => {
-      if (reasonText !== undefined && this.#v1) this.#sender.control(encodeGoingAway(0, 0, reasonText));
+      const news = reasonText !== undefined && reasonText !== this.#leaving;
+      if (news && this.v1) this.#sender.control(encodeGoingAway(0, 0, reasonText));
       for (const stream of [...this.#streams.values()]) stream.close();
     });
     this.#endLinkWhenDone();
@@ -232,10 +261,15 @@ export class Mux {
     for (const stream of [...this.#closing]) stream.cutLocal();
   }
 
+  /** Whether v1 is in use: X was sent, or read. */
+  get v1(): boolean {
+    return this.#keepalive !== null;
+  }
+
   stats(): MuxStats {
     const streams = [...this.#streams.values(), ...this.#closing];
     return {
-      v1: this.#v1,
+      v1: this.v1,
       reading: this.#backlog.reading,
       streams: this.#streams.size,
       closing: this.#closing.size,
@@ -329,8 +363,8 @@ export class Mux {
       return;
     }
     const port = payload.readUInt16BE(0);
-    const v1 = this.#v1 && payload.length === 6;
-    const refusal = this.#refusal();
+    const v1 = this.v1 && payload.length === 6;
+    const refusal = this.refusal();
     if (refusal !== null) {
       this.#note('stream.limit', `stream ${id} to port ${port} was not opened: ${refusal}`);
       this.#sender.control(v1 ? encodeAnswer(id, OPEN_RESULT.limit, refusal) : encodeClose(id));
@@ -339,18 +373,6 @@ export class Mux {
     // N is unknown to a gateway and never gets here.
     if (this.#options.role !== 'agent') return;
     this.#addStream(id, port, v1 ? payload.readUInt32BE(2) : null, this.#options.openLocal);
-  }
-
-  /** Why no stream is opened now, or null. */
-  #refusal(): string | null {
-    const { maxStreams } = this.#options.limits;
-    if (this.#ending) return 'the session is ending';
-    if (this.#streams.size >= maxStreams) return `${maxStreams} streams are open`;
-    if (this.#closing.size >= CLOSING_MAX_STREAMS)
-      return `${CLOSING_MAX_STREAMS} closed streams are still being written`;
-    if (!this.#rapidResets.available(this.#options.clock.nowMs()))
-      return 'too many streams were reset before they opened';
-    return null;
   }
 
   #peerKnowsV1(payload: Buffer): void {
@@ -429,10 +451,6 @@ export class Mux {
 
   // The session as a whole -------------------------------------------------------------------------------------------
 
-  get #v1(): boolean {
-    return this.#keepalive !== null;
-  }
-
   /** X was sent or read: from here both sides may use v1 types, pings included. */
   #startV1(): void {
     const { clock, limits } = this.#options;
@@ -450,11 +468,12 @@ export class Mux {
   }
 
   /**
-   * After our close, or the peer's G: once nothing is open, the link ends behind what it was given. Every end of a
+   * After our close, or a G of either side: once nothing is open, the link ends behind what it was given. Every end of a
    * stream comes with bytes received or written, so it is enough to look after these.
    */
   #endLinkWhenDone(): void {
-    if (this.#over || this.#linkEnding || !(this.#ending || this.#goingAway !== null)) return;
+    const leaving = this.#ending || this.#leaving !== null || this.#goingAway !== null;
+    if (this.#over || this.#linkEnding || !leaving) return;
     if (this.#streams.size > 0 || !this.#sender.idle) return;
     this.#linkEnding = true;
     this.#sender.stop();

@@ -221,10 +221,10 @@ export class Stream implements Source {
   // What the local end says ------------------------------------------------------------------------------------------
 
   #localOpened(): void {
+    // A gateway's local end stood before; what it waits for is the A of the agent.
+    if (!this.#answersOpen) return;
     this.#answered = true;
-    if (this.v1 && this.#onWire && this.#answersOpen) {
-      this.#host.control(encodeAnswer(this.id, OPEN_RESULT.ok, ''));
-    }
+    if (this.v1 && this.#onWire) this.#host.control(encodeAnswer(this.id, OPEN_RESULT.ok, ''));
   }
 
   #localFailed(result: 'refused' | 'timeout' | 'not-allowed', sentence: string): void {

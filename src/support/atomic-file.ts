@@ -125,7 +125,8 @@ export function fileErrorReason(error: unknown): string {
 
 const RANDOM_BYTES = 6;
 
-function temporaryName(path: string): string {
+/** A name in the same folder that `removeLeftovers` knows. */
+export function temporaryName(path: string): string {
   return join(dirname(path), `.${basename(path)}.${randomBytes(RANDOM_BYTES).toString('hex')}.tmp`);
 }
 

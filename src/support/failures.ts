@@ -186,7 +186,7 @@ export const FAILURES = {
     'Give GATEWAY_TLS_CERT and GATEWAY_TLS_KEY PEM files of a certificate and its own key, readable for the gateway',
   'gateway.range-ephemeral':
     'Reserve the range: sysctl net.ipv4.ip_local_reserved_ports=START-END; docs/gateway.md has the file for it',
-  'gateway.device-exists': 'Choose another device key or token: both belong to one device only',
+  'gateway.device-exists': 'Choose another device key: each belongs to one device only',
   'gateway.device-unknown': 'Check the device key: tunnel-gateway device list',
   'gateway.device-offline':
     'Wait until the device is connected, or find out why it is not: tunnel-agent status on the device',

@@ -66,7 +66,7 @@ const KEEPALIVE_MS = 20_000;
  * Connects to the proxy by the first of its addresses that answers.
  *
  * @throws Failure `proxy.dns`, `proxy.refused`, `proxy.unreachable`, `proxy.timeout`, `proxy.tls-untrusted`,
- * `proxy.tls-pin`, `proxy.tls-not-spoken` or `proxy.tls-failed`; the signal's reason when that ended it
+ * `proxy.tls-pin`, `proxy.tls-not-spoken`, `proxy.tls-failed` or `proxy.handshake-refused`; the signal's reason when that ended it
  */
 export async function dial(proxy: ProxyAddress, options: DialOptions): Promise<Dialled> {
   const { clock, signal, timeoutMs } = options;
@@ -248,6 +248,8 @@ function tlsFailure(proxy: ProxyAddress, error: Error): Failure {
   if (NOT_TLS.test(code)) return failure('proxy.tls-not-spoken', 'answered the TLS greeting with something else');
   if (code === 'ECONNRESET' || code === 'EPIPE')
     return failure('proxy.tls-not-spoken', 'closed the connection at the TLS greeting');
+  if (code === 'ERR_SSL_TLSV1_ALERT_ACCESS_DENIED')
+    return failure('proxy.handshake-refused', 'refuses this device for now, before its TLS: it is busy');
   if (code.startsWith('ERR_SSL'))
     return failure('proxy.tls-failed', `and this device agree on no way to speak TLS: ${code}`);
   return failure('proxy.tls-untrusted', `showed a certificate that is not trusted: ${error.message}`);

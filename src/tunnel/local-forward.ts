@@ -1,9 +1,9 @@
 import { connect, type Socket } from 'node:net';
 import { type BufferPool, PooledReader } from '../link/buffer-pool.ts';
+import { SocketEnd } from '../link/socket-end.ts';
 import type { LocalEnd, LocalEvents, OpenLocal } from '../protocol/endpoints.ts';
-import { type Cancel, type Clock, pause } from '../support/clock.ts';
+import { type Clock, pause } from '../support/clock.ts';
 import { systemCode } from '../support/failures.ts';
-import { connectionOf, readPeerState, readTcpState } from './tcp-table.ts';
 
 /** A local connection that does not stand by then has failed (protocol/README 3.1). */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -31,9 +31,9 @@ export class LocalForward {
 
   readonly open: OpenLocal = (port, events) => {
     if (!Object.values(this.#options.services).includes(port)) return new ForbiddenEnd(port, events);
-    const end = new SocketEnd(port, this.#options, events);
-    this.#sockets.add(end.socket);
-    end.socket.once('close', () => this.#sockets.delete(end.socket));
+    const { end, socket } = dialService(port, this.#options, events);
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
     return end;
   };
 
@@ -72,110 +72,41 @@ class ForbiddenEnd implements LocalEnd {
   }
 }
 
-class SocketEnd implements LocalEnd {
-  readonly socket: Socket;
-  readonly #port: number;
-  readonly #events: LocalEvents;
-  readonly #cancelDeadline: Cancel;
-  #connected = false;
-  #corked = false;
-  #destroyed = false;
-  #error: Error | null = null;
-
-  constructor(port: number, { sourceAddress, pool, clock }: LocalForwardOptions, events: LocalEvents) {
-    this.#port = port;
-    this.#events = events;
-    const reader = new PooledReader(pool);
-    this.socket = connect({
-      host: TARGET_HOST,
-      port,
-      localAddress: sourceAddress,
-      noDelay: true,
-      allowHalfOpen: true, // `ssh host command < file` ends one direction long before the other
-      onread: reader.onread,
-    });
-    reader.attach(this.socket);
-    reader.deliverTo((lease) => {
-      if (!this.#destroyed) events.data(lease);
-    });
-    this.#cancelDeadline = clock.after(CONNECT_TIMEOUT_MS, () => this.#tooLate());
-    this.socket.once('connect', () => this.#opened());
-    this.socket.once('end', () => {
-      if (!this.#destroyed) events.ended();
-    });
-    this.socket.on('error', (error) => {
-      this.#error ??= error;
-    });
-    this.socket.once('close', () => this.#closed());
-  }
-
-  #opened(): void {
-    this.#connected = true;
-    this.#cancelDeadline();
-    this.#events.opened();
-  }
-
-  #tooLate(): void {
-    this.destroy();
-    this.#events.failed(
-      'timeout',
-      `${TARGET_HOST}:${this.#port} did not accept the connection within ${CONNECT_TIMEOUT_MS / 1000} s`,
-    );
-  }
-
-  #closed(): void {
-    this.#cancelDeadline();
-    if (this.#destroyed) return;
-    if (this.#connected) {
-      this.#events.closed(this.#error);
-    } else {
-      const why = systemCode(this.#error) ?? 'closed';
-      this.#events.failed('refused', `${TARGET_HOST}:${this.#port} does not accept connections: ${why}`);
-    }
-  }
-
-  write(bytes: Uint8Array, done: () => void): void {
-    // The frames of one read of the link leave in one system call; bench: a tenth to a third less CPU a byte.
-    if (!this.#corked) {
-      this.#corked = true;
-      this.socket.cork();
-      process.nextTick(this.#uncork);
-    }
-    this.socket.write(bytes, () => done());
-  }
-
-  readonly #uncork = (): void => {
-    this.#corked = false;
-    this.socket.uncork();
-  };
-
-  /**
-   * As in `LocalEnd`. The service is on this machine, so even what it has received and not read is seen: a slow reader's
-   * kernel takes bytes in steps of many seconds. What the kernel has of a write under way is counted twice meanwhile.
-   */
-  untakenBytes(): number {
-    const connection = connectionOf(this.socket);
-    if (connection === null) return this.socket.writableLength;
-    const underWayBytes = readTcpState(connection)?.unacknowledgedBytes ?? 0;
-    const unreadBytes = readPeerState(connection)?.unreadBytes ?? 0;
-    return this.socket.writableLength + underWayBytes + unreadBytes;
-  }
-
-  end(): void {
-    this.socket.end();
-  }
-
-  pause(): void {
-    this.socket.pause();
-  }
-
-  resume(): void {
-    this.socket.resume();
-  }
-
-  destroy(): void {
-    this.#destroyed = true;
-    this.#cancelDeadline();
-    this.socket.destroy();
-  }
+/** Dials the service; what it is given before the connection stands waits in the socket. */
+function dialService(port: number, { sourceAddress, pool, clock }: LocalForwardOptions, events: LocalEvents) {
+  const reader = new PooledReader(pool);
+  const socket = connect({
+    host: TARGET_HOST,
+    port,
+    localAddress: sourceAddress,
+    noDelay: true,
+    allowHalfOpen: true, // `ssh host command < file` ends one direction long before the other
+    onread: reader.onread,
+  });
+  reader.attach(socket);
+  const target = `${TARGET_HOST}:${port}`;
+  let connected = false;
+  const end = new SocketEnd(
+    { socket, reader },
+    {
+      data: events.data,
+      ended: events.ended,
+      closed: (error) => {
+        if (connected) events.closed(error);
+        else events.failed('refused', `${target} does not accept connections: ${systemCode(error) ?? 'closed'}`);
+      },
+    },
+  );
+  const cancelDeadline = clock.after(CONNECT_TIMEOUT_MS, () => {
+    if (end.destroyed) return;
+    end.destroy();
+    events.failed('timeout', `${target} did not accept the connection within ${CONNECT_TIMEOUT_MS / 1000} s`);
+  });
+  socket.once('connect', () => {
+    connected = true;
+    cancelDeadline();
+    events.opened();
+  });
+  socket.once('close', cancelDeadline);
+  return { end, socket };
 }

@@ -1,5 +1,8 @@
 import { type BufferPool, ownedLease } from '../link/buffer-pool.ts';
+import { PausedWatch } from '../link/paused-watch.ts';
 import { SocketLink } from '../link/socket-link.ts';
+import { connectionOf, readTcpState } from '../link/tcp-table.ts';
+import { UnacknowledgedWatch } from '../link/unacknowledged-watch.ts';
 import type { OpenLocal } from '../protocol/endpoints.ts';
 import { DEVICE_LIMITS } from '../protocol/limits.ts';
 import { Mux } from '../protocol/mux.ts';
@@ -7,10 +10,7 @@ import type { Clock } from '../support/clock.ts';
 import { Failure, systemCode } from '../support/failures.ts';
 import { dial, type ProxyAddress } from './dialer.ts';
 import { type Accepted, type Identity, shakeHands } from './handshake.ts';
-import { PausedWatch } from './paused-watch.ts';
-import { connectionOf, readTcpState } from './tcp-table.ts';
 import { type SessionEnd, type SessionEvents, saysReplaced } from './transport.ts';
-import { UnacknowledgedWatch } from './unacknowledged-watch.ts';
 
 export interface SessionOptions {
   proxy: ProxyAddress;

@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { temporaryFolder } from '../device/support.ts';
+import { tunnelGateway } from '../support/gateway.ts';
 import { type Output, run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
 import { tunnelAgent } from '../support/service.ts';
@@ -198,4 +199,20 @@ t.test('another shell is refused, with the choices', async (t) => {
   t.equal(code, 2);
   t.equal(stdout, '');
   t.match(stderr, /Allowed choices are bash, zsh, fish/);
+});
+
+t.test('bash: the commands of tunnel-gateway are completed, too', requires('bash'), async (t) => {
+  const { code, stdout: script, stderr } = await tunnelGateway(['completion', 'bash']);
+  t.equal(code, 0, stderr);
+  const lines = [
+    ['tunnel-gateway device s', ['show']],
+    ['tunnel-gateway token rotate beamer-7 --me', ['--meeting']],
+    ['tunnel-gateway serve --', ['--empty-store', '--help', '--no-color', '--version']],
+  ] as const;
+  for (const [line, expected] of lines) {
+    const words = line.split(' ');
+    const ask = `COMP_WORDS=(${words.join(' ')}); COMP_CWORD=${words.length - 1}; _tunnel_gateway; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    const { stdout } = await run('bash', ['--norc', '--noprofile'], { input: `${script}\n${ask}\n` });
+    t.strictSame(stdout.trim().split('\n').sort(), [...expected], line);
+  }
 });

@@ -134,6 +134,16 @@ t.test('a device with a stale token says the same again and again, and uses noth
   t.ok(judge({ right: true }).pass, 'so that it comes in as soon as its token is right');
 });
 
+t.test('all addresses of an IPv6 network are one', async (t) => {
+  const { guess } = setUp();
+  const verdicts = (own: boolean) =>
+    Array.from({ length: 50 }, (_, i) =>
+      guess({ deviceKey: own ? 'camera' : `camera ${i}`, isOwnAddress: own, address: `2001:db8::${i.toString(16)}` }),
+    );
+  t.equal(verdicts(true).filter(looked).length, 20);
+  t.equal(verdicts(false).filter(looked).length, 30);
+});
+
 t.test('another token of the device, another count', async (t) => {
   const { guess, judge, attempts } = setUp();
   for (let i = 0; i < 10; i += 1) guess();

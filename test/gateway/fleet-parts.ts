@@ -27,8 +27,11 @@ export async function makeSecrets(t: Pick<Test, 'teardown'>): Promise<Secrets> {
   return Secrets.open(folder);
 }
 
+/** An address of its own for each process: what runs beside it, and connections of others, take none of its ports. */
+const bindHost = `127.77.${(process.pid >> 8) & 255}.${process.pid & 255}`;
+
 const CONFIG: CoreParts['config'] = {
-  bindHost: '127.0.0.1',
+  bindHost,
   portRange: { start: 20_000, end: 29_999 },
   leaseMs: 3600_000,
   connectionRate: 10,
@@ -52,7 +55,7 @@ export async function makeCore(
   const { host, operations } = core;
   const create = (key: string, tokenCode = `${key} has a long token`): Promise<Device> =>
     operations.create({ key, tokenCode, type: 'camera', distribution: 'buildroot', productSerial: null });
-  return { core, host, operations, store, secrets, clock: fake, nowMs, lines, has, create };
+  return { core, host, operations, config, store, secrets, clock: fake, nowMs, lines, has, create };
 }
 
 /** Lets everything happen that waits for no clock. */

@@ -91,6 +91,7 @@ t.test('a peer that goes away leaves its place', async (t) => {
   await settled();
   t.ok(first.place);
   gone.abort();
+  t.equal(gate.counts().pending, 0);
   first.place?.leave();
   const second = knock(gate, '192.0.2.1');
   const late = knock(gate, '192.0.2.1', gone.signal);
@@ -157,6 +158,22 @@ t.test('one known address leaves places for the others, and is served in turn wi
   }
   const held = gate.counts().pending;
   t.ok(held <= 50 && held >= 45, `${held} places are held`);
+});
+
+t.test('addresses that wait are served in turn, and each in its order', async (t) => {
+  const { gate, known } = setUp({ maxPending: 1 });
+  known.add('a').add('b').add('c');
+  const order: string[] = [];
+  for (const name of ['a1', 'a2', 'a3', 'a4', 'b1', 'b2', 'c1']) {
+    void gate.admit(name.charAt(0), stays()).then(async (admission) => {
+      order.push(name);
+      await settled();
+      if ('place' in admission) admission.place.leave();
+    });
+  }
+  await settled();
+  while (gate.counts().pending > 0) await settled();
+  t.strictSame(order, ['a1', 'a2', 'b1', 'c1', 'a3', 'b2', 'a4']);
 });
 
 t.test('who waits and goes away is not waited for', async (t) => {

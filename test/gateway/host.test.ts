@@ -8,10 +8,10 @@ import { MemoryStore } from './memory-store.ts';
 type Made = Awaited<ReturnType<typeof makeCore>>;
 
 /** A session whose end is reported to the host at once, as an entry does. */
-function online({ host }: Made, deviceKey: string, entry: 'agent' | 'ssh' = 'agent') {
+function online({ host, operations }: Made, deviceKey: string, entry: 'agent' | 'ssh' = 'agent') {
   const session = new FakeSession(deviceKey, entry);
   session.onEnd = (reason) => host.ended(session, reason, null);
-  return { session, let: host.started(session) };
+  return { session, let: host.started(session, operations.status(deviceKey).device) };
 }
 
 const events = async ({ core }: Made, key: string | null) =>
@@ -79,6 +79,13 @@ t.test('wire 5.1: the tunnel token is the user name; a wrong one takes its time'
   await made.create('one');
   const token = await made.operations.tunnelToken('one', { rotate: false });
   t.match(await made.host.authenticateToken({ token, address: '192.0.2.1' }), { device: { key: 'one' } });
+  const first = later(made.host.authenticateToken({ token: 'admin', address: '192.0.2.9' }));
+  made.clock.advance(499);
+  await settled();
+  t.equal(first.answer, null);
+  made.clock.advance(1);
+  await settled();
+  t.strictSame(first.answer, INVALID);
   for (const wrong of ['root', '', token.toLowerCase(), `A${token.slice(1)}`, 'one has a long token']) {
     const asked = later(made.host.authenticateToken({ token: wrong, address: '192.0.2.1' }));
     await settled();
@@ -210,8 +217,8 @@ t.test('who is no longer allowed when the handshake ends is not let in', async (
     await made.create(key);
     const answer = await ask(key);
     await what();
-    const device = 'device' in answer ? answer.device : undefined;
-    t.ok(device);
+    if (!('device' in answer)) throw new Error(answer.refusal.reason);
+    const { device } = answer;
     return made.host.started(new FakeSession(key), device);
   };
   const { operations } = made;

@@ -45,14 +45,14 @@ export class MemoryStore implements Store {
     if (this.#devices.has(device.key)) {
       throw new Failure('gateway.device-exists', `there is a device ${device.key} already`);
     }
-    this.#checkHashes(device.key, device);
+    this.#checkHash(device.key, device);
     this.#devices.set(device.key, structuredClone(device));
   }
 
   async updateDevice(key: string, changes: DeviceChanges): Promise<void> {
     this.#check();
     const device = this.#known(key);
-    this.#checkHashes(key, changes);
+    this.#checkHash(key, changes);
     this.#devices.set(key, { ...device, ...structuredClone(changes) });
   }
 
@@ -147,11 +147,10 @@ export class MemoryStore implements Store {
     return device;
   }
 
-  #checkHashes(key: string, { tokenCodeHash, tunnelTokenHash }: DeviceChanges): void {
+  #checkHash(key: string, { tunnelTokenHash }: DeviceChanges): void {
     for (const other of this.#devices.values()) {
       if (other.key === key) continue;
-      const same =
-        other.tokenCodeHash === tokenCodeHash || (other.tunnelTokenHash ?? undefined) === (tunnelTokenHash ?? null);
+      const same = (other.tunnelTokenHash ?? undefined) === (tunnelTokenHash ?? null);
       if (same) throw new Failure('gateway.device-exists', 'another device has that token');
     }
   }

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { Socket } from 'node:net';
 import t from 'tap';
 import { BufferPool, PooledReader } from '../../src/link/buffer-pool.ts';
@@ -19,30 +20,84 @@ function reading(pool: BufferPool) {
   return { reader, read, next: () => buffer };
 }
 
-t.test('a buffer is read into again as soon as nobody holds it, and not before', async (t) => {
+t.test('sockets that are not busy read into one buffer, from which everything is copied', async (t) => {
+  const pool = new BufferPool();
+  const [one, other] = [reading(pool), reading(pool)];
+  t.ok(one.next() === pool.shared && other.next() === pool.shared);
+  t.equal(pool.lent, 0, 'idle sockets hold nothing');
+  const kept: Lease[] = [];
+  const keep = (lease: Lease) => {
+    lease.retain();
+    kept.push(lease);
+  };
+  one.reader.deliverTo(keep);
+  other.reader.deliverTo(keep);
+  one.read(10, 1);
+  other.read(LARGE, 2);
+  one.read(20, 3);
+  t.same(
+    kept.map(({ bytes }) => [bytes.length, bytes.every((byte) => byte === bytes[0]), bytes[0]]),
+    [
+      [10, true, 1],
+      [LARGE, true, 2],
+      [20, true, 3],
+    ],
+  );
+  t.equal(pool.lent, 2, 'the large read, and the buffer that the busy socket reads into now');
+  other.read(10, 4);
+  t.ok(other.next() === pool.shared, 'no longer busy');
+  kept[1]?.release();
+  t.equal(pool.lent, 0);
+});
+
+t.test("a busy socket's buffer is read into again as soon as nobody holds it, and not before", async (t) => {
   const { reader, read, next } = reading(new BufferPool());
   const kept: Lease[] = [];
   reader.deliverTo((lease) => {
     lease.retain();
     kept.push(lease);
   });
-  const first = read(LARGE, 1);
-  t.not(next(), first.filled, 'held');
-  kept[0]?.release();
-  read(LARGE, 2);
-  t.equal(next(), first.filled, 'released');
-  t.ok(kept[1]?.bytes.every((byte) => byte === 2));
+  read(LARGE, 1);
+  const first = read(LARGE, 2);
+  t.ok(kept[1]?.bytes.buffer === first.filled.buffer, 'lent, not copied');
+  t.ok(next() !== first.filled, 'held');
+  kept[1]?.release();
+  read(LARGE, 3);
+  t.ok(next() === first.filled, 'released');
+  t.ok(kept[2]?.bytes.every((byte) => byte === 3));
+});
+
+t.test('few sockets have buffers of their own, however many are busy; a closed one has none', async (t) => {
+  const pool = new BufferPool();
+  const all = Array.from({ length: 200 }, () => reading(pool));
+  for (const { reader, read } of all) {
+    reader.attach(new Socket());
+    reader.deliverTo(() => {});
+    read(LARGE, 1);
+  }
+  t.ok(pool.lent <= 64, `${pool.lent} buffers`);
+  t.ok(pool.lent > 0);
+  t.ok(all.at(-1)?.next() === pool.shared);
+  const [first] = all;
+  first?.read(LARGE, 2); // reads on
+  const before = pool.lent;
+  const socket = new Socket();
+  first?.reader.attach(socket);
+  socket.destroy();
+  await once(socket, 'close');
+  t.equal(pool.lent, before - 1);
 });
 
 t.test('a small read holds no buffer', async (t) => {
-  const { reader, read, next } = reading(new BufferPool());
+  const pool = new BufferPool();
+  const { reader, read, next } = reading(pool);
   const kept: Lease[] = [];
   reader.deliverTo((lease) => {
     lease.retain();
     kept.push(lease);
   });
-  const first = read(10, 1);
-  t.equal(next(), first.filled);
+  read(10, 1);
+  t.ok(next() === pool.shared);
   read(10, 2);
   t.same(kept[0]?.bytes, Buffer.alloc(10, 1));
 });

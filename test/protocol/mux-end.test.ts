@@ -1,4 +1,5 @@
 import t from 'tap';
+import { DEVICE_LIMITS } from '../../src/protocol/limits.ts';
 import { Bench, frame, NOTHING_LEFT, u16, u32 } from './helpers.ts';
 
 const OPEN = Buffer.concat([u16(22), u32(262_144)]);
@@ -125,6 +126,80 @@ t.test('a gateway says why it closes, to an agent that knows G', async (t) => {
   t.ok(v1.link.ended && legacy.link.ended);
   t.same(v1.leftovers(), NOTHING_LEFT);
   t.same(legacy.leftovers(), NOTHING_LEFT);
+});
+
+/** A gateway that has read X. */
+function gateway(): Bench {
+  const bench = new Bench({ role: 'gateway', v1: true });
+  bench.receive(frame('X', 0, '{"v":1,"maxStreams":2,"window":1000}'));
+  return bench;
+}
+
+t.test('a gateway that leaves says when to come back, opens nothing, and ends with the last stream', async (t) => {
+  const bench = gateway();
+  bench.mux.openStream(22, (events) => bench.openLocal(22, events));
+  bench.sent();
+  bench.mux.leave('shutdown', 5, 60);
+  bench.mux.leave('shutdown', 1, 1);
+  t.same(bench.sent(), [`G 0 0005003c${text('shutdown')}`]);
+  t.equal(bench.mux.refusal(), 'the session is ending');
+  t.equal(
+    bench.mux.openStream(22, (events) => bench.openLocal(22, events)),
+    null,
+  );
+  bench.serve(bench.local, 'still');
+  t.same(bench.sent(), [`D 1 ${text('still')}`]);
+  bench.receive(frame('A', 1, u16(0)), frame('D', 1, 'heard'));
+  bench.local.takeAll();
+  t.equal(bench.local.bytes.toString(), 'heard');
+  t.notOk(bench.link.ended);
+  bench.receive(frame('C', 1));
+  t.ok(bench.link.ended);
+  t.same(bench.ends, []);
+  bench.mux.linkEnded(null);
+  t.same(bench.ends, [null], 'our own end');
+  t.same(bench.leftovers(), NOTHING_LEFT);
+});
+
+t.test('a gateway that leaves with nothing open is gone at once, a legacy peer is told nothing', async (t) => {
+  for (const bench of [gateway(), new Bench({ role: 'gateway', v1: true })]) {
+    const { v1 } = bench.mux;
+    bench.mux.leave('shutdown', 0, 0);
+    t.same(bench.sent(), v1 ? [`G 0 00000000${text('shutdown')}`] : []);
+    t.ok(bench.link.ended);
+    bench.clock.advance(DEVICE_LIMITS.closeMs);
+    t.same(bench.ends, [null], 'a peer that does not close is not waited for');
+    t.same(bench.leftovers(), NOTHING_LEFT);
+  }
+});
+
+t.test('a close shortens a leave, and says only what is new', async (t) => {
+  for (const [reason, said] of [
+    ['shutdown', []],
+    ['token_rotated', [`G 0 00000000${text('token_rotated')}`]],
+  ] as const) {
+    const bench = gateway();
+    bench.mux.openStream(22, (events) => bench.openLocal(22, events));
+    bench.mux.leave('shutdown', 5, 60);
+    bench.sent();
+    bench.mux.close(reason);
+    t.same(bench.sent(), [...said, 'C 1']);
+    t.same(bench.leftovers(), NOTHING_LEFT);
+  }
+});
+
+t.test('a gateway tells why it opens no stream', async (t) => {
+  const bench = gateway();
+  const open = () => bench.mux.openStream(22, (events) => bench.openLocal(22, events));
+  t.equal(bench.mux.refusal(), null);
+  t.same([open(), open(), open()], [1, 2, null]);
+  t.equal(bench.mux.refusal(), '2 streams are open');
+  bench.receive(frame('C', 1), frame('G', 0, Buffer.alloc(4)));
+  t.equal(bench.mux.refusal(), 'the device is going away');
+  bench.receive(frame('C', 2));
+  bench.mux.linkEnded(null);
+  t.equal(bench.mux.refusal(), 'the session is ending');
+  t.same(bench.leftovers(), NOTHING_LEFT);
 });
 
 t.test('G: what is open is finished, new opens are served, then the link ends', async (t) => {

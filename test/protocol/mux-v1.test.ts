@@ -483,6 +483,7 @@ t.test('a gateway learns from A what became of its open', async (t) => {
     [99, 'target.refused'],
   ] as const) {
     const bench = gateway();
+    bench.local.events.opened(); // the client's connection stood before; that answers nothing
     bench.receive(frame('A', 1, Buffer.concat([u16(code), Buffer.from('why')])));
     t.ok(bench.local.destroyed);
     t.match(bench.notes, [{ code: note, sentence: /why/ }]);

@@ -20,6 +20,8 @@ export interface ChildTarget {
 export interface AgentChild {
   /** Ends the agents; the process must then end by itself. */
   stop(): void;
+  /** kill -9 */
+  kill(): void;
   exitCode: Promise<number | null>;
   /** The next state of an agent, from now on, that passes. */
   until(name: string, what: (status: TunnelStatus) => boolean): Promise<TunnelStatus>;
@@ -42,6 +44,7 @@ export function startAgentChild(
   });
   return {
     stop: () => child.stdin.end(),
+    kill: () => void child.kill('SIGKILL'),
     exitCode: once(child, 'exit').then(([code]) => code as number | null),
     until: (name, what) =>
       new Promise((resolve) => {

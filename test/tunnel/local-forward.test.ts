@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import { BufferPool } from '../../src/link/buffer-pool.ts';
+import { connectionOf, readPeerState } from '../../src/link/tcp-table.ts';
 import type { LocalEnd } from '../../src/protocol/endpoints.ts';
 import { type Clock, systemClock } from '../../src/support/clock.ts';
 import { LocalForward } from '../../src/tunnel/local-forward.ts';
-import { connectionOf, readPeerState } from '../../src/tunnel/tcp-table.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { startHangingPort } from '../support/hanging-port.ts';
 import { freePort } from '../support/processes.ts';

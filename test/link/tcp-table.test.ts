@@ -1,7 +1,15 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import t from 'tap';
-import { connectionOf, findTcpState, readPeerState, readTcpState } from '../../src/tunnel/tcp-table.ts';
+import {
+  type Connection,
+  cachedLines,
+  connectionOf,
+  lineIn,
+  readPeerState,
+  readTcpState,
+} from '../../src/link/tcp-table.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { until } from '../support/until.ts';
 
 // Lines of a little-endian machine, from a dead peer with data under way and from one with a closed window.
@@ -15,6 +23,9 @@ const TCP = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when 
 const TCP6 = `  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 000080FE00000000FF00000001000000:9C40 B80D0120000000000000000002000000:2329 01 0000000A:00000000 01:00000190 00000002     0        0 20980 3
 `;
+
+const findTcpState = (table: string, connection: Connection) =>
+  readTcpState(connection, (_name, addresses) => lineIn(table, addresses));
 
 t.test('finds the unacknowledged bytes and the unanswered tries of a connection', async (t) => {
   const find = (localPort: number) =>
@@ -61,3 +72,39 @@ for (const host of ['127.0.0.1', '::']) {
     await until('a full receive queue', () => unread() > 0);
   });
 }
+
+t.test('a table that many look into is read once in a while', async (t) => {
+  const clock = new FakeClock();
+  let reads = 0;
+  const find = cachedLines(clock, 400, (name) => {
+    reads += 1;
+    return name === 'tcp' ? TCP : TCP6;
+  });
+  const state = (localPort: number) =>
+    readTcpState({ localAddress: '10.0.0.1', localPort, remoteAddress: '10.0.0.2', remotePort: 9001 }, find);
+  t.match(state(40000), { unacknowledgedBytes: 1000, tries: 6, peerClosed: false });
+  t.match(state(40003), { unreadBytes: 17, peerClosed: true });
+  t.equal(state(40004), null);
+  t.equal(reads, 1);
+  const connection = { localPort: 40000, remoteAddress: '2001:db8::2', remotePort: 9001 };
+  t.match(readTcpState({ ...connection, localAddress: 'fe80::ff:0:1' }, find), { unacknowledgedBytes: 10, tries: 2 });
+  t.equal(reads, 2, 'the other table');
+  clock.advance(400);
+  state(40000);
+  t.equal(reads, 3);
+});
+
+t.test('an IPv4 device at a port that listens on :: is found in the table of IPv6', async (t) => {
+  const asked: string[] = [];
+  const connection = {
+    localAddress: '::ffff:127.0.0.1',
+    localPort: 9001,
+    remoteAddress: '::ffff:10.0.0.2',
+    remotePort: 5,
+  };
+  readTcpState(connection, (name, addresses) => {
+    asked.push(`${name} ${addresses}`);
+    return undefined;
+  });
+  t.same(asked, ['tcp6 0000000000000000FFFF00000100007F:2329 0000000000000000FFFF00000200000A:0005']);
+});

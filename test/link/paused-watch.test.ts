@@ -1,6 +1,6 @@
 import t from 'tap';
-import { PausedWatch } from '../../src/tunnel/paused-watch.ts';
-import { connectionOf, readPeerState, type TcpState } from '../../src/tunnel/tcp-table.ts';
+import { PausedWatch } from '../../src/link/paused-watch.ts';
+import { connectionOf, readPeerState, type TcpState } from '../../src/link/tcp-table.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { startService } from '../support/tcp-services.ts';
 import { startAgent, startProxy } from '../support/tunnel-bench.ts';

@@ -1,6 +1,6 @@
 import t from 'tap';
-import type { TcpState } from '../../src/tunnel/tcp-table.ts';
-import { UnacknowledgedWatch } from '../../src/tunnel/unacknowledged-watch.ts';
+import type { TcpState } from '../../src/link/tcp-table.ts';
+import { UnacknowledgedWatch } from '../../src/link/unacknowledged-watch.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 const watch = (states: (TcpState | null)[]) => {
