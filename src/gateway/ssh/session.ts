@@ -63,6 +63,8 @@ export class SshSession implements Session {
   readonly #uplink: Uplink;
   /** By the name of the service. */
   readonly #forwards = new Map<string, Forward>();
+  /** What the device can forward, in the order of its requests: where no local port is known it has nothing to ask for. */
+  readonly #services: readonly Service[];
   readonly #named = new Set<string>();
   /** Public connections; null while they wait for the device's answer. */
   readonly #streams = new Map<Socket, SshStream | null>();
@@ -82,6 +84,10 @@ export class SshSession implements Session {
     this.address = address;
     this.connectedAtMs = nowMs();
     this.#telling = new Bucket(TOLD_AT_ONCE, TOLD_PER_SECOND, clock.nowMs());
+    this.#services = device.services.flatMap(({ name, localPort }) => {
+      const port = localPortOf({ name, localPort }, 'ssh');
+      return port === null ? [] : [{ name, localPort: port }];
+    });
     this.#uplink = new Uplink(connection, socket);
     connection.on('request', (accept, reject, name, info) => {
       // Of the others, streamlocal and what ssh2 refuses by itself, none is for us (wire 5.4).
@@ -172,7 +178,7 @@ export class SshSession implements Session {
     const decision = decideForward(
       { address, port: bindPort },
       {
-        services: device.services,
+        services: this.#services,
         named: this.#named,
         portOf: (service) => host.assignedPort(device.key, service),
       },
@@ -184,10 +190,8 @@ export class SshSession implements Session {
     }
     const { name } = decision.service;
     this.#named.add(name);
-    // The local port is the client's own affair; 0 where nobody ever named one.
-    const service = { name, localPort: localPortOf(decision.service, 'ssh') ?? 0 };
     this.#hold();
-    this.#listen(service, address, bindPort)
+    this.#listen(decision.service, address, bindPort)
       .then(
         (port) => accept?.(port),
         (error: unknown) => {
