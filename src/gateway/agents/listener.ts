@@ -35,8 +35,6 @@ export interface AgentEntryOptions {
 
 /** A fleet that comes back does so within seconds; Linux allows 4096 unless told otherwise (net.core.somaxconn). */
 const BACKLOG = 4096;
-/** A reading of the kernel's tables serves all sessions that look at them at about the same time. */
-const LINES_AGE_MS = 400;
 const REMIND_MS = 60_000;
 
 /** The port that agents dial. */
@@ -57,7 +55,7 @@ export class AgentEntry {
   constructor(options: AgentEntryOptions) {
     this.#options = options;
     const { clock, certificate, tls, keepaliveMs } = options;
-    this.#findLine = cachedLines(clock, LINES_AGE_MS);
+    this.#findLine = cachedLines(clock);
     this.#troubles = new Repeats(clock, REMIND_MS);
     if (tls !== 'off' && certificate !== null) {
       this.#useCertificate(certificate.current);
