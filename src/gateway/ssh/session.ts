@@ -4,7 +4,7 @@ import type { Cancel, Clock } from '../../support/clock.ts';
 import { asFailure, Failure } from '../../support/failures.ts';
 import type { Log } from '../../support/log.ts';
 import { cleanText, counted } from '../../support/text.ts';
-import { Bucket } from '../bucket.ts';
+import { TokenBucket } from '../../support/token-bucket.ts';
 import type { EntryHost } from '../entry.ts';
 import type { Session, SessionFacts } from '../session.ts';
 import { plainAddress } from '../source.ts';
@@ -71,7 +71,7 @@ export class SshSession implements Session {
   #opened = 0;
   #channels = 0;
   #requests = 0;
-  readonly #telling: Bucket;
+  readonly #telling: TokenBucket;
   #draining = false;
   #end: { reason: EndReason; detail: string | null } | null = null;
   #closed = false;
@@ -83,7 +83,7 @@ export class SshSession implements Session {
     this.deviceKey = device.key;
     this.address = address;
     this.connectedAtMs = nowMs();
-    this.#telling = new Bucket(TOLD_AT_ONCE, TOLD_PER_SECOND, clock.nowMs());
+    this.#telling = new TokenBucket(TOLD_AT_ONCE, TOLD_PER_SECOND, clock.nowMs());
     this.#services = device.services.flatMap(({ name, localPort }) => {
       const port = localPortOf({ name, localPort }, 'ssh');
       return port === null ? [] : [{ name, localPort: port }];
