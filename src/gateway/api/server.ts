@@ -1,11 +1,12 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import type { Clock } from '../../support/clock.ts';
 import { Crowd } from '../../support/crowd.ts';
 import { Failure, systemCode } from '../../support/failures.ts';
 import type { Log } from '../../support/log.ts';
 import { hostAndPort } from '../../support/text.ts';
+import { unlessFlooded } from '../../support/unless-flooded.ts';
 
 /** What is needed of a certificate: what it is now, and when it is another one. */
 export interface CertificateSource {
@@ -35,11 +36,6 @@ const MAX_HEADER_BYTES = 16 * 1024;
 /** Devices call once a minute, for a moment each; one more pushes out the oldest of whoever holds most. */
 const MAX_CONNECTIONS = 1024;
 const STOP_GRACE_MS = 2_000;
-/**
- * Requests of one connection that wait for their answers. Browsers and agents send the next one after the answer; Node
- * would take in as many as are sent, each with some KiB until its answer, which a wrong token has to wait for.
- */
-const MAX_PIPELINED = 16;
 
 /** The listener of the API. */
 export class ApiServer {
@@ -133,19 +129,6 @@ export class ApiServer {
       });
     }
   }
-}
-
-/** Cuts off a connection that sends requests far faster than it is answered. */
-function unlessFlooded(handler: RequestListener): RequestListener {
-  const waiting = new WeakMap<Socket, number>();
-  return (request, response) => {
-    const { socket } = request;
-    const count = (waiting.get(socket) ?? 0) + 1;
-    if (count > MAX_PIPELINED) return void socket.destroy(); // those behind it come here, too
-    waiting.set(socket, count);
-    response.once('finish', () => waiting.set(socket, (waiting.get(socket) ?? 1) - 1));
-    handler(request, response);
-  };
 }
 
 const REASONS: Readonly<Record<string, string>> = {
