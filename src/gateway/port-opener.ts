@@ -131,7 +131,7 @@ export class PortOpener {
 
   #giveBack({ deviceKey, name }: Opening, oldPort: number | null): void {
     const { pool } = this.#options;
-    if (oldPort === null) pool.releaseService(deviceKey, name);
+    if (oldPort === null) pool.withdraw(deviceKey, name);
     else pool.revert(deviceKey, name, oldPort);
   }
 

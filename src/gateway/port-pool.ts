@@ -21,13 +21,16 @@ const LAST_PORT = 65_535;
 
 /**
  * Which public port belongs to which service of which device (wire 5.7). It never changes but by a conflict, whether
- * the device is online or not. The lowest free port comes first.
+ * the device is online or not. The lowest free port comes first, and last of all those that were somebody's before: who
+ * still has such a number, a page that asks again by itself for one, must not find another device there a moment later.
  */
 export class PortPool {
   readonly #range: PortRange;
   /** Ports that are nobody's: our own listeners, and those that another program has taken away. */
   readonly #excluded: ReadonlySet<number>;
   readonly #blocked = new Set<number>();
+  /** Ports that were somebody's since the start, the one that is free for the longest time first. */
+  readonly #used = new Set<number>();
   readonly #owners = new Map<number, Owner>();
   readonly #ports = new Map<string, Map<string, number>>();
   /** No port of the range below this one is free: where the search begins, so that it is not from the start each time. */
@@ -103,12 +106,21 @@ export class PortPool {
   revert(deviceKey: string, service: string, oldPort: number): void {
     this.unblock(oldPort);
     if (this.portOf(deviceKey, service) === null) return;
-    this.releaseService(deviceKey, service);
+    this.withdraw(deviceKey, service);
     this.#give({ deviceKey, service, port: oldPort });
   }
 
   /** Frees the port of a service; does nothing where it has none. */
   releaseService(deviceKey: string, service: string): void {
+    const port = this.portOf(deviceKey, service);
+    if (port === null) return;
+    this.withdraw(deviceKey, service);
+    this.#used.delete(port);
+    this.#used.add(port);
+  }
+
+  /** The same for a port that never listened, so that nobody can have been told of it. */
+  withdraw(deviceKey: string, service: string): void {
     const ports = this.#ports.get(deviceKey);
     const port = ports?.get(service);
     if (ports === undefined || port === undefined) return;
@@ -135,7 +147,9 @@ export class PortPool {
   #lowestFree(avoid: Avoid): number | null {
     const { end } = this.#range;
     while (this.#lowest <= end && this.#isTaken(this.#lowest)) this.#lowest += 1;
-    for (let port = this.#lowest; port <= end; port += 1) if (!this.#isTaken(port) && !avoid(port)) return port;
+    const isGood = (port: number) => !this.#isTaken(port) && !avoid(port);
+    for (let port = this.#lowest; port <= end; port += 1) if (isGood(port) && !this.#used.has(port)) return port;
+    for (const port of this.#used) if (port >= this.#range.start && port <= end && isGood(port)) return port;
     return null;
   }
 

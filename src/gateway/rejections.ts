@@ -9,7 +9,7 @@ const MOST_WINDOW_MS = 3600_000;
 const MAX_SOURCES = 5;
 const SEVERAL = 'several';
 
-/** Device and reason, together; further ones are counted together. */
+/** Reasons without a device; further ones are counted together. Those of devices are few, and nobody pushes them out. */
 const MAX_KINDS = 1_000;
 
 type Rejection = Omit<AuditEntry, 'atMs'>;
@@ -42,6 +42,8 @@ export class Rejections {
   readonly #windows = new Map<string, Window>();
   /** How many sources are named, by kind. */
   readonly #kinds = new Map<string, number>();
+  /** How many of the kinds are of no device. */
+  #nobodys = 0;
   #cancel: (() => void) | null = null;
   #stopped = false;
 
@@ -61,7 +63,9 @@ export class Rejections {
       return;
     }
     const endMs = this.#clock.nowMs() + FIRST_WINDOW_MS;
-    this.#kinds.set(kind, (this.#kinds.get(kind) ?? 0) + 1);
+    const named = this.#kinds.get(kind) ?? 0;
+    if (named === 0 && entry.deviceKey === null) this.#nobodys += 1;
+    this.#kinds.set(kind, named + 1);
     this.#windows.set(name, { kind, entry, lastAtMs: 0, count: 0, lengthMs: FIRST_WINDOW_MS, endMs });
     this.#write({ ...entry, atMs: this.#nowMs() });
     this.#schedule();
@@ -84,7 +88,7 @@ export class Rejections {
   #sort(entry: Rejection): { kind: string; entry: Rejection } {
     const kind = JSON.stringify([entry.deviceKey, entry.reason]);
     const named = this.#kinds.get(kind);
-    if (named === undefined && this.#kinds.size >= MAX_KINDS) {
+    if (named === undefined && entry.deviceKey === null && this.#nobodys >= MAX_KINDS) {
       return { kind: SEVERAL, entry: { event: 'rejected', deviceKey: null, reason: SEVERAL, detail: {} } };
     }
     const isNew = !this.#windows.has(`${kind} ${entry.detail.address ?? ''}`);
@@ -109,8 +113,11 @@ export class Rejections {
       if (window.count === 0) {
         this.#windows.delete(name);
         const named = (this.#kinds.get(window.kind) ?? 1) - 1;
-        if (named === 0) this.#kinds.delete(window.kind);
-        else this.#kinds.set(window.kind, named);
+        if (named > 0) this.#kinds.set(window.kind, named);
+        else {
+          this.#kinds.delete(window.kind);
+          if (window.entry.deviceKey === null) this.#nobodys -= 1;
+        }
       } else {
         this.#writeCount(window);
         window.lengthMs = Math.min(2 * window.lengthMs, MOST_WINDOW_MS);

@@ -4,6 +4,7 @@ import type { Cancel, Clock } from './clock.ts';
 import { Crowd } from './crowd.ts';
 import { Failure, type FailureCode, systemCode } from './failures.ts';
 import type { Log } from './log.ts';
+import { unlessFlooded } from './unless-flooded.ts';
 
 export interface HttpListenerOptions {
   handler: RequestListener;
@@ -94,7 +95,7 @@ export class HttpListener {
     });
     const crowd = new Crowd(MAX_CONNECTIONS);
     server.on('connection', (socket) => crowd.admit(socket));
-    server.on('request', this.#options.handler);
+    server.on('request', unlessFlooded(this.#options.handler));
     return new Promise((resolve, reject) => {
       server.once('error', reject);
       server.listen({ host, port: this.#options.port }, () => {

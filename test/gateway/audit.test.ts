@@ -208,6 +208,14 @@ t.test('a million kinds of rejections are not remembered', async (t) => {
   );
 });
 
+t.test('strangers who invent reasons do not hide what is refused to a device', async (t) => {
+  const { reject, pass, store } = setUp();
+  for (let i = 0; i < 5_000; i += 1) reject(null, `reason ${i}`, '198.51.100.1');
+  reject('one', 'the device is paused', '192.0.2.1');
+  await pass(1000);
+  t.match(await store.auditOf('one', 10), [{ deviceKey: 'one', reason: 'the device is paused' }]);
+});
+
 t.test('of what was seen only the newest is written, less often', async (t) => {
   const { audit, store, pass } = setUp();
   audit.saw('one', { lastSeenAtMs: 1 });

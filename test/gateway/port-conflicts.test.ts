@@ -159,7 +159,8 @@ t.test('a service that is dropped while its port is waited for has none', async 
   await failed;
   await program.end();
   t.equal(ports.portOf('a', 'ssh'), null);
-  t.equal(await ports.forward(come(ports, 'b'), SSH), 20_000);
+  t.equal(await fate(host, 20_000), 'refused');
+  t.equal(await ports.forward(come(ports, 'b'), SSH), 20_001, 'the other was in use');
 });
 
 t.test('a new port that cannot be stored is not used; the conflict is resolved later', async (t) => {

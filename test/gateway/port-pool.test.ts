@@ -34,6 +34,19 @@ t.test('the end of the range is part of it, and then there is none', async (t) =
   t.equal(pool.assign('f', 'ssh'), 40_002, 'a freed port can be reassigned to another device');
 });
 
+t.test(
+  'a port that was somebody’s is given out again last, and of those the one that is free for longest',
+  async (t) => {
+    const pool = new PortPool(RANGE);
+    for (const service of ['ssh', 'http', 'vnc']) pool.assign('a', service);
+    pool.releaseService('a', 'http');
+    pool.releaseService('a', 'ssh');
+    pool.withdraw('a', 'vnc');
+    const ports = ['b', 'c', 'd', 'e', 'f', 'g'].map((key) => pool.assign(key, 'ssh'));
+    t.strictSame(ports, [40_002, 40_003, 40_004, 40_001, 40_000, null]);
+  },
+);
+
 t.test('ports of our own, and ports to be avoided, are passed over', async (t) => {
   const pool = new PortPool(RANGE, [40_000, 40_003]);
   t.equal(
@@ -121,16 +134,18 @@ class Model {
   rows: { deviceKey: string; service: string; port: number }[] = [];
   blocked: number[] = [];
   excluded: number[] = [];
+  /** Given back, the earliest first. */
+  used: number[] = [];
 
   find = (deviceKey: string, service: string) =>
     this.rows.find((row) => row.deviceKey === deviceKey && row.service === service);
 
   free(avoided: number[]): number | null {
-    for (let port = RANGE.start; port <= RANGE.end; port += 1) {
-      const taken = [...this.rows.map((row) => row.port), ...this.blocked, ...this.excluded, ...avoided];
-      if (!taken.includes(port)) return port;
-    }
-    return null;
+    const taken = [...this.rows.map((row) => row.port), ...this.blocked, ...this.excluded, ...avoided];
+    const all = Array.from({ length: RANGE.end - RANGE.start + 1 }, (_, index) => RANGE.start + index);
+    const fresh = all.filter((port) => !this.used.includes(port));
+    const again = this.used.filter((port) => all.includes(port));
+    return [...fresh, ...again].find((port) => !taken.includes(port)) ?? null;
   }
 }
 
@@ -178,6 +193,7 @@ t.test('any sequence of calls gives what the simple model gives', async () => {
           } else if (call === 'release') {
             pool.releaseService(deviceKey, service);
             model.rows = model.rows.filter((one) => one !== row);
+            if (row !== undefined) model.used = [...model.used.filter((one) => one !== row.port), row.port];
           } else {
             if (pool.unblock(port) !== model.blocked.includes(port)) return false;
             model.blocked = model.blocked.filter((one) => one !== port);

@@ -6,6 +6,7 @@ import { Crowd } from '../../support/crowd.ts';
 import { Failure, systemCode } from '../../support/failures.ts';
 import type { Log } from '../../support/log.ts';
 import { hostAndPort } from '../../support/text.ts';
+import { unlessFlooded } from '../../support/unless-flooded.ts';
 
 /** What is needed of a certificate: what it is now, and when it is another one. */
 export interface CertificateSource {
@@ -105,7 +106,7 @@ export class ApiServer {
     const server = this.#create();
     const crowd = new Crowd(MAX_CONNECTIONS);
     server.on('connection', (socket) => crowd.admit(socket));
-    server.on('request', handler);
+    server.on('request', unlessFlooded(handler));
     return new Promise((resolve, reject) => {
       server.once('error', reject);
       server.listen({ host, port }, () => {

@@ -24,6 +24,12 @@ const METHODS = ['token-as-user'] as unknown as ssh2.AuthenticationType[];
 
 /** A handshake has some 4 KiB. */
 const MAX_HANDSHAKE_BYTES = 64 * 1024;
+/** What a client says before it hears anything: who it is and, some of them, their first 2 KiB of the handshake. */
+const MAX_EARLY_BYTES = 8 * 1024;
+/** By then a client has given up by itself, or hangs; many that hang would hold the files of the others. */
+const MAX_WAIT_MS = 60_000;
+/** Of SSH_MSG_DISCONNECT (RFC 4253 section 11.1). */
+const MAX_GOODBYE_CODE = 15;
 /** The kernel cuts it to net.core.somaxconn, 4096 as a rule: a fleet that comes back does so within seconds. */
 const BACKLOG = 4096;
 
@@ -176,13 +182,14 @@ export class SshEntry {
 
   /** What the client says meanwhile is held: only who reads a connection sees its end. */
   async #placeFor(socket: Socket, address: string): Promise<Place | null> {
-    const held: Buffer[] = [];
+    let held = Buffer.alloc(0);
     const hold = (bytes: Buffer) => {
-      held.push(bytes);
-      if (socket.bytesRead > MAX_HANDSHAKE_BYTES) socket.destroy();
+      if (socket.bytesRead > MAX_EARLY_BYTES) socket.destroy();
+      else held = Buffer.concat([held, bytes]); // a list of single bytes would hold a hundred times as much
     };
     const gone = new AbortController();
     const abort = () => gone.abort();
+    const cancelWait = this.#options.clock.after(MAX_WAIT_MS, () => socket.destroy());
     this.#waiting.add(socket);
     socket.on('data', hold);
     socket.once('close', abort);
@@ -192,18 +199,17 @@ export class SshEntry {
       this.#options.log.error({ reason: String(error) }, 'the SSH entry could not ask for a place');
       return null;
     } finally {
+      cancelWait();
       this.#waiting.delete(socket);
       socket.off('close', abort);
       socket.off('data', hold);
       socket.pause();
-      if (held.length > 0 && !socket.readableEnded) socket.unshift(Buffer.concat(held));
+      if (held.length > 0 && !socket.readableEnded) socket.unshift(held);
     }
   }
 
   #greeted(newcomer: Newcomer, connection: Connection, software: string): void {
-    connection.on('error', (error: Error) => {
-      this.#refuse(newcomer, `the handshake is broken: ${cleanText(error.message)}`);
-    });
+    connection.on('error', (error: Error) => this.#refuse(newcomer, reasonOf(error)));
     // Each key exchange costs us more than the client.
     connection.on('rekey', () => this.#refuse(newcomer, 'it changes keys before it authenticates'));
     connection.on('authentication', (context) => {
@@ -267,4 +273,11 @@ export class SshEntry {
     this.#options.host.rejected('ssh', newcomer.address, reason);
     endSoon(newcomer.socket, this.#options.clock);
   }
+}
+
+/** A goodbye comes with a code, and with words of the client: strangers would write them into the audit. */
+function reasonOf(error: Error & { code?: unknown }): string {
+  const { code, message } = error;
+  if (typeof code !== 'number') return `the handshake is broken: ${cleanText(message)}`;
+  return `it left during the handshake, with code ${code <= MAX_GOODBYE_CODE ? code : 'unknown'}`;
 }

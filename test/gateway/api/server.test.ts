@@ -9,6 +9,7 @@ import { makeCertificate } from '../../support/certificates.ts';
 import { requires } from '../../support/requires.ts';
 import { listen } from '../../support/tcp-services.ts';
 import { testLog } from '../../support/test-log.ts';
+import { until } from '../../support/until.ts';
 import { startApi } from './support.ts';
 
 /** A certificate that a test may exchange. */
@@ -159,6 +160,34 @@ t.test('headers without end are refused', async (t) => {
   });
   await once(socket, 'close');
   t.match(text, /^HTTP\/1\.1 431 /);
+});
+
+t.test('requests that are sent far faster than they are answered end their connection, and hold nothing', async (t) => {
+  const asked = { count: 0 };
+  const answers: (() => void)[] = [];
+  const made = await server(t, {
+    handler: (_request, response) => {
+      asked.count += 1;
+      answers.push(() => void response.end('done'));
+    },
+  });
+  await made.start();
+  const flood = connect(made.address?.port ?? 0, '127.0.0.1');
+  flood.on('error', () => undefined);
+  flood.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(20_000));
+  await new Promise((resolve) => void flood.resume().once('close', resolve)); // often by a reset
+  t.ok(asked.count <= 16, `of 20,000 requests ${asked.count} were taken in`);
+
+  const patient = connect(made.address?.port ?? 0, '127.0.0.1');
+  t.teardown(() => patient.destroy());
+  for (let round = 0; round < 50; round += 1) {
+    answers.length = 0;
+    patient.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await until('the request', () => answers.length === 1);
+    answers[0]?.();
+    const [text] = (await once(patient, 'data')) as [Buffer];
+    t.match(String(text), /200 OK/);
+  }
 });
 
 async function dialTls(t: Test, port: number): Promise<TLSSocket> {

@@ -85,6 +85,44 @@ t.test('who leaves while waiting is told of, also after its first words; who flo
   await until('the news', () => signals[1]?.aborted);
 });
 
+t.test('who waits for a place holds little, and not for ever', async (t) => {
+  const clock = new FakeClock();
+  const { host, port } = await startEntry(t, { clock });
+  const signals: AbortSignal[] = [];
+  host.admitting = (signal) =>
+    new Promise((resolve) => {
+      signals.push(signal);
+      signal.addEventListener('abort', () => resolve(null));
+    });
+  const flood = knock(t, port);
+  flood.socket.write(Buffer.alloc(16 * 1024));
+  await flood.closed;
+  const silent = knock(t, port);
+  await until('it to wait', () => signals.length === 2);
+  clock.advance(59_000);
+  t.notOk(signals[1]?.aborted);
+  clock.advance(1_000);
+  await silent.closed;
+  await until('the news', () => signals[1]?.aborted);
+});
+
+t.test('what a stranger says as a goodbye does not come into the audit', async (t) => {
+  const { host, port } = await startEntry(t);
+  const words = 'I was here';
+  const payload = Buffer.concat([
+    Buffer.from([1, 0, 0, 0, 99, 0, 0, 0, words.length]),
+    Buffer.from(words),
+    Buffer.alloc(4),
+  ]);
+  const padding = 16 - ((payload.length + 5) % 8);
+  const packet = Buffer.concat([Buffer.from([0, 0, 0, payload.length + padding + 1, padding]), payload]);
+  const { socket, closed } = knock(t, port);
+  socket.write(Buffer.concat([Buffer.from('SSH-2.0-x\r\n'), packet, Buffer.alloc(padding)]));
+  await closed;
+  t.match(host.events.join('\n'), /it left during the handshake, with code unknown/);
+  t.notMatch(host.events.join('\n'), words);
+});
+
 t.test('a place is free again when authentication ends, however long the session lasts', async (t) => {
   const { host, port } = await startEntry(t);
   const { client, closed } = await scriptedDevice(t, port, host.add('device-a'));
