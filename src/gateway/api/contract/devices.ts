@@ -193,6 +193,5 @@ export const DEVICE_ROUTES = {
     summary: 'Gives the device another Meeting token, made here unless given; the session with the old one ends',
     body: v.optional(v.strictObject({ token_code: v.optional(tokenCode) }), {}),
     answer: v.strictObject({ token_code: v.string() }),
-    errors: ['Device exists'],
   },
 } as const satisfies Routes;
