@@ -7,7 +7,7 @@ BIN := node_modules/.bin
 DEV := $(CURDIR)/.dev
 TESTS := $(patsubst %.ts,build/%.js,$(shell find test -name '*.test.ts'))
 
-.PHONY: help setup build check format test demo run bundle bench bench-scale footprint clean
+.PHONY: help setup build check format test demo run gateway bundle bench bench-scale footprint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,7 +33,7 @@ format: node_modules/.package-lock.json ## put every file into the house format
 test: setup check ## set everything up, check and test everything
 	@$(BIN)/tap --reporter=./build/scripts/tap-reporter.js $(TESTS)
 
-demo: setup build ## pair a key and reach a real sshd through the tunnel, step by step
+demo: setup build ## pair a key, and reach two devices by ssh through a gateway, step by step
 	@node build/scripts/demo.js
 
 run: build ## start the service in the foreground, everything below .dev/
@@ -42,6 +42,10 @@ run: build ## start the service in the foreground, everything below .dev/
 	ZEROFORCE_STATE_DIR=$${ZEROFORCE_STATE_DIR:-$(DEV)/state} \
 	ZEROFORCE_AUTHORIZED_KEYS_FILE=$${ZEROFORCE_AUTHORIZED_KEYS_FILE:-$(DEV)/ssh/authorized_keys} \
 	bin/tunnel-agent run
+
+gateway: build ## start a gateway in the foreground, everything below .dev/
+	@mkdir -p $(DEV)
+	GATEWAY_DATA_DIR=$${GATEWAY_DATA_DIR:-$(DEV)/gateway} bin/tunnel-gateway serve
 
 bench: setup build ## measure both ends against plain relays and OpenSSH, and thousands of devices; prints the tables of docs/performance.md (20 minutes)
 	@node build/bench/run.js

@@ -28,7 +28,7 @@ const STOP_EACH_MS = 3_000;
 export interface GatewayOptions {
   readonly config: GatewayConfig;
   readonly version: string;
-  /** Begin with an empty database where the one there is damaged or missing. */
+  /** Begin with an empty database where it is missing; one that is there is never emptied. */
   readonly emptyStore?: boolean;
   readonly log: Log;
   readonly clock?: Clock;

@@ -42,7 +42,10 @@ const examples = (...lines: string[]) =>
   `\nExample${lines.length === 1 ? '' : 's'}:${lines.map((line) => `\n  tunnel-gateway ${line}`).join('')}`;
 
 command('serve', 'run the gateway in the foreground until SIGTERM or SIGINT')
-  .option('--empty-store', 'start with an empty database where the one there is damaged or missing')
+  .option(
+    '--empty-store',
+    'begin with an empty database where it is missing; a damaged one was set aside by the start before',
+  )
   .addHelpText('after', examples('serve', 'serve --empty-store'))
   .action((options: { emptyStore?: true }) => serve(async () => (await gateway()).serveGateway(options, pkg.version)));
 

@@ -1,6 +1,6 @@
 import type { Clock } from '../support/clock.ts';
+import { TokenBucket } from '../support/token-bucket.ts';
 import { BoundedMap } from './bounded-map.ts';
-import { Bucket } from './bucket.ts';
 import { sourceOf } from './source.ts';
 
 /** A wrong answer takes its time, twice as long each time; not for long, since it holds a place meanwhile. */
@@ -37,8 +37,8 @@ export type Verdict = { readonly pass: true } | { readonly pass: false; readonly
 
 /** What is remembered of a device that was guessed at. */
 interface Guesses {
-  readonly strangers: Bucket;
-  readonly own: BoundedMap<string, Bucket>;
+  readonly strangers: TokenBucket;
+  readonly own: BoundedMap<string, TokenBucket>;
   /** The last wrong one: a device with a stale token says the same again and again, and nobody learns from it. */
   lastWrong: string | null;
 }
@@ -54,7 +54,7 @@ export class Attempts {
   readonly #wrongFor = new BoundedMap<string, { count: number; atMs: number }>(MAX_REMEMBERED);
   /** Of devices with short tokens only, so that nobody can push one out with invented keys. */
   readonly #guesses = new Map<string, Guesses>();
-  readonly #strangers = new BoundedMap<string, Bucket>(MAX_REMEMBERED);
+  readonly #strangers = new BoundedMap<string, TokenBucket>(MAX_REMEMBERED);
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -89,12 +89,12 @@ export class Attempts {
     const guesses = known ?? this.#remember(deviceKey, nowMs);
     if (!right && guesses.lastWrong === hash) return true;
     const budgets = isOwnAddress
-      ? [guesses.own.need(source, () => new Bucket(OWN_ADDRESS.burst, OWN_ADDRESS.perSecond, nowMs))]
+      ? [guesses.own.need(source, () => new TokenBucket(OWN_ADDRESS.burst, OWN_ADDRESS.perSecond, nowMs))]
       : [
           guesses.strangers,
-          this.#strangers.need(source, () => new Bucket(ONE_STRANGER.burst, ONE_STRANGER.perSecond, nowMs)),
+          this.#strangers.need(source, () => new TokenBucket(ONE_STRANGER.burst, ONE_STRANGER.perSecond, nowMs)),
         ];
-    if (!budgets.every((budget) => budget.has(nowMs))) return false;
+    if (!budgets.every((budget) => budget.available(nowMs))) return false;
     if (right) return true;
     guesses.lastWrong = hash;
     for (const budget of budgets) budget.take(nowMs);
@@ -103,8 +103,8 @@ export class Attempts {
 
   #remember(deviceKey: string, nowMs: number): Guesses {
     const guesses = {
-      strangers: new Bucket(STRANGERS.burst, STRANGERS.perSecond, nowMs),
-      own: new BoundedMap<string, Bucket>(16),
+      strangers: new TokenBucket(STRANGERS.burst, STRANGERS.perSecond, nowMs),
+      own: new BoundedMap<string, TokenBucket>(16),
       lastWrong: null,
     };
     this.#guesses.set(deviceKey, guesses);

@@ -1,6 +1,6 @@
 import type { Clock } from '../support/clock.ts';
+import { TokenBucket } from '../support/token-bucket.ts';
 import { BoundedMap } from './bounded-map.ts';
-import { Bucket } from './bucket.ts';
 import type { Place } from './entry.ts';
 import { sourceOf } from './source.ts';
 
@@ -59,8 +59,8 @@ export class Gate {
   readonly #clock: Clock;
   readonly #isKnown: (address: string) => boolean;
   /** Of all strangers, and of each by its source. */
-  readonly #bucket: Bucket;
-  readonly #sources = new BoundedMap<string, Bucket>(MAX_SOURCES);
+  readonly #bucket: TokenBucket;
+  readonly #sources = new BoundedMap<string, TokenBucket>(MAX_SOURCES);
   #strangers = 0;
   /** Places that known sources hold. */
   readonly #held = new Map<string, number>();
@@ -79,7 +79,7 @@ export class Gate {
     this.#connectionRate = connectionRate;
     this.#clock = clock;
     this.#isKnown = isKnown;
-    this.#bucket = new Bucket(connectionRate + 1, connectionRate, clock.nowMs());
+    this.#bucket = new TokenBucket(connectionRate + 1, connectionRate, clock.nowMs());
   }
 
   counts(): GateCounts {
@@ -120,7 +120,7 @@ export class Gate {
     if (this.#last !== null && this.#last !== source) this.#rivalAtMs = nowMs;
     this.#last = source;
     const rate = this.#connectionRate;
-    const own = this.#sources.need(source, () => new Bucket(rate + 1, rate * SHARE_OF_RATE, nowMs));
+    const own = this.#sources.need(source, () => new TokenBucket(rate + 1, rate * SHARE_OF_RATE, nowMs));
     const isAlone = nowMs - this.#rivalAtMs > RIVALS_WITHIN_MS;
     return (own.take(nowMs) || isAlone) && this.#bucket.take(nowMs);
   }

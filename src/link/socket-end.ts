@@ -15,7 +15,7 @@ export interface SocketEndEvents {
 /** A socket as the local end of a stream: each direction ends by itself, so it must allow half-open connections. */
 export class SocketEnd implements LocalEnd {
   readonly #socket: Socket;
-  readonly #findLine: FindLine | undefined;
+  readonly #findLine: FindLine;
   #corked = false;
   #destroyed = false;
   #error: Error | null = null;
@@ -24,7 +24,7 @@ export class SocketEnd implements LocalEnd {
   constructor(
     { socket, reader }: { socket: Socket; reader: PooledReader },
     events: SocketEndEvents,
-    findLine?: FindLine,
+    findLine: FindLine,
   ) {
     this.#socket = socket;
     this.#findLine = findLine;

@@ -81,16 +81,19 @@ export function lineIn(table: string, addresses: string): string | undefined {
   return table.slice(at, end === -1 ? undefined : end);
 }
 
+/** Less than the pause between two looks at the streams of a session (protocol/backlog.ts): each round sees a new one. */
+const CACHED_MS = 400;
+
 /**
- * The same for thousands of connections that are looked for at about the same time: a table is read at most once in
- * `maxAgeMs`, and searched once.
+ * The same for many connections that are looked for at about the same time: a table is read and searched once for all.
+ * After many short connections it is long, with those that Linux still remembers.
  */
-export function cachedLines(clock: Clock, maxAgeMs: number, read = readTable): FindLine {
+export function cachedLines(clock: Clock, read = readTable): FindLine {
   const kept = new Map<TableName, { atMs: number; lines: Map<string, string> }>();
   return (table, addresses) => {
     const nowMs = clock.nowMs();
     let last = kept.get(table);
-    if (last === undefined || nowMs - last.atMs >= maxAgeMs) {
+    if (last === undefined || nowMs - last.atMs >= CACHED_MS) {
       last = { atMs: nowMs, lines: linesByAddresses(read(table)) };
       kept.set(table, last);
     }

@@ -71,7 +71,8 @@ export class Backlog {
   linger(stream: Stream): void {
     this.#lingering.add(stream);
     this.#watched.delete(stream);
-    this.#watch(stream);
+    // Most are gone before anybody looks: thousands of short connections ask the kernel nothing.
+    this.#watch(stream, { later: true });
   }
 
   /** The local end is gone. */
@@ -83,10 +84,10 @@ export class Backlog {
     if (this.#watched.size === 0) this.#stopLooking();
   }
 
-  #watch(stream: Stream): void {
+  #watch(stream: Stream, asked = { later: false }): void {
     if (this.#watched.has(stream)) return;
     this.#watched.add(stream);
-    stream.watch(this.#options.clock.nowMs());
+    stream.watch(this.#options.clock.nowMs(), asked);
     this.#cancel ??= this.#options.clock.after(LOOK_EVERY_MS, () => this.#look());
   }
 

@@ -1,6 +1,7 @@
 import type { Cancel, Clock } from '../support/clock.ts';
 import { Failure, type FailureCode } from '../support/failures.ts';
 import { cleanText } from '../support/text.ts';
+import { TokenBucket } from '../support/token-bucket.ts';
 import { Backlog } from './backlog.ts';
 import { decodeCode, decodeSettings, FrameDecoder, knownTypes } from './decode.ts';
 import {
@@ -17,7 +18,6 @@ import { Keepalive } from './keepalive.ts';
 import type { MuxLimits } from './limits.ts';
 import { Sender } from './sender.ts';
 import { Stream } from './stream.ts';
-import { TokenBucket } from './token-bucket.ts';
 import { codeName, OPEN_RESULT, RESET, TYPE, U32_MAX } from './types.ts';
 
 /** Released streams whose services still take what is left; further opens wait until some are gone (README 3.5). */

@@ -98,7 +98,7 @@ export class Stream implements Source {
 
   /** When the local end last took bytes, and how many it had taken until then. */
   #takenAtMs = 0;
-  #takenBytes = 0;
+  #takenBytes: number | null = 0;
 
   constructor(options: StreamOptions) {
     this.id = options.id;
@@ -316,19 +316,17 @@ export class Stream implements Source {
     local.destroy();
   }
 
-  /** Starts to watch whether the local end takes bytes. */
-  watch(nowMs: number): void {
+  /** Starts to watch whether the local end takes bytes. To ask it costs something; `later` leaves that to `idleMs`. */
+  watch(nowMs: number, { later }: { later: boolean }): void {
     this.#takenAtMs = nowMs;
-    this.#takenBytes = this.#countTaken();
+    this.#takenBytes = later ? null : this.#countTaken();
   }
 
   /** For how long the local end has taken nothing, as seen by the calls of this method. */
   idleMs(nowMs: number): number {
     const taken = this.#countTaken();
-    if (taken !== this.#takenBytes) {
-      this.#takenBytes = taken;
-      this.#takenAtMs = nowMs;
-    }
+    if (this.#takenBytes !== null && taken !== this.#takenBytes) this.#takenAtMs = nowMs;
+    this.#takenBytes = taken;
     return nowMs - this.#takenAtMs;
   }
 

@@ -191,7 +191,7 @@ export const FAILURES = {
   'gateway.device-offline':
     'Wait until the device is connected, or find out why it is not: tunnel-agent status on the device',
   'gateway.device-paused': 'Resume the device first: tunnel-gateway resume KEY',
-  'gateway.not-authorized': 'Authorize the device first: PUT /api/devices/KEY/authorize {"authorized":true}',
+  'gateway.not-authorized': 'Authorize the device first: tunnel-gateway device authorize KEY',
   'gateway.no-token': 'Give the device a token first: tunnel-gateway token rotate KEY',
   'gateway.service-not-forwarded':
     'Let the device forward that service: compare its -R requests, or ZEROFORCE_SERVICES, with: tunnel-gateway device show KEY',

@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import { type BufferPool, PooledReader } from '../link/buffer-pool.ts';
 import { SocketEnd } from '../link/socket-end.ts';
+import { cachedLines, type FindLine } from '../link/tcp-table.ts';
 import type { LocalEnd, LocalEvents, OpenLocal } from '../protocol/endpoints.ts';
 import { type Clock, pause } from '../support/clock.ts';
 import { systemCode } from '../support/failures.ts';
@@ -23,15 +24,17 @@ export interface LocalForwardOptions {
 /** The connections to the allowed services of this device; they may outlive the session that opened them. */
 export class LocalForward {
   readonly #options: LocalForwardOptions;
+  readonly #findLine: FindLine;
   readonly #sockets = new Set<Socket>();
 
   constructor(options: LocalForwardOptions) {
     this.#options = options;
+    this.#findLine = cachedLines(options.clock);
   }
 
   readonly open: OpenLocal = (port, events) => {
     if (!Object.values(this.#options.services).includes(port)) return new ForbiddenEnd(port, events);
-    const { end, socket } = dialService(port, this.#options, events);
+    const { end, socket } = dialService(port, this.#options, this.#findLine, events);
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
     return end;
@@ -73,7 +76,12 @@ class ForbiddenEnd implements LocalEnd {
 }
 
 /** Dials the service; what it is given before the connection stands waits in the socket. */
-function dialService(port: number, { sourceAddress, pool, clock }: LocalForwardOptions, events: LocalEvents) {
+function dialService(
+  port: number,
+  { sourceAddress, pool, clock }: LocalForwardOptions,
+  findLine: FindLine,
+  events: LocalEvents,
+) {
   const reader = new PooledReader(pool);
   const socket = connect({
     host: TARGET_HOST,
@@ -96,6 +104,7 @@ function dialService(port: number, { sourceAddress, pool, clock }: LocalForwardO
         else events.failed('refused', `${target} does not accept connections: ${systemCode(error) ?? 'closed'}`);
       },
     },
+    findLine,
   );
   const cancelDeadline = clock.after(CONNECT_TIMEOUT_MS, () => {
     if (end.destroyed) return;

@@ -179,7 +179,7 @@ t.test('a gateway that is told to stop lets what is open finish, and nobody in',
   t.match(gateway.log(), /"cutOff":0.*the devices have left/);
 });
 
-t.test('an agent is told when to come back', NEEDS, async (t) => {
+t.test('an agent is told that the gateway goes away', NEEDS, async (t) => {
   const folder = await temporaryFolder(t);
   const gateway = await start(t, folder, ADDED);
   const { key, service } = await agentDevice(t, folder, gateway, 9);

@@ -76,7 +76,7 @@ for (const host of ['127.0.0.1', '::']) {
 t.test('a table that many look into is read once in a while', async (t) => {
   const clock = new FakeClock();
   let reads = 0;
-  const find = cachedLines(clock, 400, (name) => {
+  const find = cachedLines(clock, (name) => {
     reads += 1;
     return name === 'tcp' ? TCP : TCP6;
   });

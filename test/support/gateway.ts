@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
-import { endChild, type Output, run } from './processes.ts';
+import { endChild, type Output, run, withoutTap } from './processes.ts';
 import { until } from './until.ts';
 
 export const GATEWAY_PROGRAM = resolve(import.meta.dirname, '../../../bin/tunnel-gateway');
@@ -67,7 +67,10 @@ export async function startTunnelGateway(
 ): Promise<TunnelGateway> {
   const all = await gatewaySettings(folder, settings);
   const [program = GATEWAY_PROGRAM, ...words] = [...wrapper, GATEWAY_PROGRAM, 'serve', ...args];
-  const child = spawn(program, words, { env: { PATH: process.env.PATH, ...all }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(...withoutTap(program, words), {
+    env: { PATH: process.env.PATH, ...all },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let log = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => {

@@ -57,13 +57,21 @@ export interface Output {
   stderr: string;
 }
 
+/**
+ * Program and arguments for `spawn` that keep tap out of the child: it puts itself into every Node that a test starts, by
+ * NODE_OPTIONS, for 0.4 s of its time.
+ */
+export function withoutTap(program: string, args: readonly string[]): [string, string[]] {
+  return ['/usr/bin/env', ['-u', 'NODE_OPTIONS', program, ...args]];
+}
+
 /** Runs a program to its end and gives what it printed; ended after `timeoutMs`. */
 export async function run(
   program: string,
   args: readonly string[],
   options: { env?: NodeJS.ProcessEnv; timeoutMs?: number; input?: string; cwd?: string } = {},
 ): Promise<Output> {
-  const child = spawn(program, args, {
+  const child = spawn(...withoutTap(program, args), {
     env: options.env ?? process.env,
     cwd: options.cwd,
     stdio: ['pipe', 'pipe', 'pipe'],

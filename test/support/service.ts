@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { DeviceStatus } from '../../src/device.ts';
-import { endChild, freePort, type Output, run } from './processes.ts';
+import { endChild, freePort, type Output, run, withoutTap } from './processes.ts';
 import { until } from './until.ts';
 
 export const PROGRAM = resolve(import.meta.dirname, '../../../bin/tunnel-agent');
@@ -54,7 +54,8 @@ export async function startService(
     ...settings,
   };
   const [program = PROGRAM, ...args] = [...wrapper, PROGRAM, 'run', '--config', config];
-  const child = spawn(program, args, {
+  const start = all.NODE_OPTIONS === undefined ? withoutTap(program, args) : ([program, args] as const);
+  const child = spawn(...start, {
     env: { PATH: process.env.PATH, ...all },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

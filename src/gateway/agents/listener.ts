@@ -35,9 +35,9 @@ export interface AgentEntryOptions {
 
 /** A fleet that comes back does so within seconds; Linux allows 4096 unless told otherwise (net.core.somaxconn). */
 const BACKLOG = 4096;
-/** A reading of the kernel's tables serves all sessions that look at them at about the same time. */
-const LINES_AGE_MS = 400;
 const REMIND_MS = 60_000;
+/** A little more than `AgentSession.end` takes. */
+const STOP_MS = 2_500;
 
 /** The port that agents dial. */
 export class AgentEntry {
@@ -53,11 +53,13 @@ export class AgentEntry {
   #secureContext: SecureContext | null = null;
   #ignoreCertificate = () => {};
   #accepting = false;
+  /** Called with the end of the last session. */
+  #emptied = () => {};
 
   constructor(options: AgentEntryOptions) {
     this.#options = options;
     const { clock, certificate, tls, keepaliveMs } = options;
-    this.#findLine = cachedLines(clock, LINES_AGE_MS);
+    this.#findLine = cachedLines(clock);
     this.#troubles = new Repeats(clock, REMIND_MS);
     if (tls !== 'off' && certificate !== null) {
       this.#useCertificate(certificate.current);
@@ -137,7 +139,6 @@ export class AgentEntry {
     }
     for (const session of [...this.#sessions, ...this.#fading]) session.destroy();
   }
-  #emptied = () => {};
 
   #receive(socket: Socket): void {
     this.#reception.receive(socket).catch((error: unknown) => {
@@ -184,9 +185,6 @@ export class AgentEntry {
     if (this.#sessions.size === 0) this.#emptied();
   }
 }
-
-/** `AgentSession.end` takes two. */
-const STOP_MS = 2_500;
 
 function cannotListen(error: unknown, host: string, port: number): Failure {
   const why: Record<string, string> = {

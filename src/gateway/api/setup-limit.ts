@@ -1,5 +1,5 @@
-import { TokenBucket } from '../../protocol/token-bucket.ts';
 import type { Clock } from '../../support/clock.ts';
+import { TokenBucket } from '../../support/token-bucket.ts';
 import { BoundedMap } from '../bounded-map.ts';
 import { sourceOf } from '../source.ts';
 

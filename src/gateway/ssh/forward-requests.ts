@@ -1,4 +1,4 @@
-import type { ServiceSpec } from '../types.ts';
+import type { Service } from '../types.ts';
 
 /** A `tcpip-forward` as the client sent it (RFC 4254 section 7.1). */
 export interface ForwardRequest {
@@ -11,14 +11,14 @@ export interface ForwardRequest {
 /** What the requests of one connection have come to. */
 export interface Forwarding {
   /** In the order of the configuration. */
-  readonly services: readonly ServiceSpec[];
+  readonly services: readonly Service[];
   /** Names of the services that were asked for before, whether they then came about or not. */
   readonly named: ReadonlySet<string>;
   /** The port that belongs to a service of this device; null before it ever had one. */
   portOf(service: string): number | null;
 }
 
-export type ForwardDecision = { readonly service: ServiceSpec } | { readonly refused: string };
+export type ForwardDecision = { readonly service: Service } | { readonly refused: string };
 
 /**
  * Which service a request means (wire 5.3). A client cannot name it: the order of its requests does, or a port that is

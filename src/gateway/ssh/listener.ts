@@ -7,6 +7,7 @@ import { cleanText, hostAndPort } from '../../support/text.ts';
 import type { EntryHost, Place } from '../entry.ts';
 import { plainAddress } from '../source.ts';
 import { isTunnelToken } from '../tokens.ts';
+import type { Device } from '../types.ts';
 import type { SshHostKey } from './host-key.ts';
 import { SshSession } from './session.ts';
 import { endSoon } from './sockets.ts';
@@ -223,22 +224,34 @@ export class SshEntry {
     if (!this.#newcomers.has(socket)) return; // it has gone meanwhile
     if ('device' in answer) {
       newcomer.leave();
-      const { host, keepalive, clock, nowMs, log } = this.#options;
-      const { device } = answer;
-      const session = new SshSession({
-        ...{ connection, socket, device, address, client },
-        ...{ host, keepalive, clock, nowMs, log },
-      });
-      this.#sessions.add(session);
-      socket.once('close', () => this.#sessions.delete(session));
-      context.accept();
-      if (!host.started(session, device)) session.end(this.#closed !== null ? 'shutdown' : 'operator_disconnect');
-      return;
+      return this.#begin(socket, connection, context, { device: answer.device, address, client });
     }
     const { code, reason } = answer.refusal;
     if (code !== 'invalid') return this.#dismiss(newcomer, connection, reason);
     context.reject(METHODS);
     if (newcomer.attempts >= MAX_ATTEMPTS) this.#dismiss(newcomer, connection, 'too many attempts');
+  }
+
+  #begin(
+    socket: Socket,
+    connection: Connection,
+    context: AuthContext,
+    who: { device: Device; address: string; client: string },
+  ): void {
+    const { host, keepalive, clock, nowMs, log } = this.#options;
+    let allowed = false;
+    const session = new SshSession({
+      ...{ connection, socket, ...who },
+      ...{ host, keepalive, clock, nowMs, log },
+      ended: (reason, detail) => {
+        this.#sessions.delete(session);
+        if (allowed) host.ended(session, reason, detail);
+      },
+    });
+    this.#sessions.add(session);
+    context.accept();
+    allowed = host.started(session, who.device);
+    if (!allowed) session.end(this.#closed !== null ? 'shutdown' : 'operator_disconnect');
   }
 
   /** Ends a connection with a reason in words: the host knows of it already. */

@@ -1,9 +1,10 @@
 import type { Socket } from 'node:net';
 import type { Channel, Connection, TcpipBindInfo } from 'ssh2';
 import type { Cancel, Clock } from '../../support/clock.ts';
-import { asFailure } from '../../support/failures.ts';
+import { asFailure, Failure } from '../../support/failures.ts';
 import type { Log } from '../../support/log.ts';
 import { cleanText, counted } from '../../support/text.ts';
+import { TokenBucket } from '../../support/token-bucket.ts';
 import type { EntryHost } from '../entry.ts';
 import type { Session, SessionFacts } from '../session.ts';
 import { plainAddress } from '../source.ts';
@@ -14,16 +15,19 @@ import { SshStream } from './stream.ts';
 import { DISCONNECT, disconnect } from './untold.ts';
 import { Uplink } from './uplink.ts';
 
-/** Open connections of one device: a browser and a few shells. */
+/** Open connections of one device: a browser and a few shells. The last are kept for who comes to repair it. */
 const MAX_STREAMS = 64;
+const KEPT_FOR_SSH = 8;
 /** A device whose service hangs answers late; wire 1.6 gives an agent the same time. */
 const OPEN_DEADLINE_MS = 10_000;
 /** With those that were given up and are not answered: for a target that swallows packets that takes two minutes. */
 const MAX_CHANNELS = 512;
-/** Replies that the client does not read; its streams never come as far. */
-const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
-/** Refusals that are logged for one session. */
-const MAX_TOLD = 20;
+/** Of answers that the client does not read; and what its channels may add: what Node reads at once, for each. */
+const MAX_UNREAD_BYTES = 1024 * 1024;
+const UNREAD_BYTES_OF_CHANNEL = 64 * 1024;
+/** Refusals of one session that are logged: so many at once, then one a minute. */
+const TOLD_AT_ONCE = 20;
+const TOLD_PER_SECOND = 1 / 60;
 
 interface Forward {
   readonly service: Service;
@@ -39,12 +43,14 @@ export interface SshSessionOptions {
   readonly address: string;
   /** What it calls itself. */
   readonly client: string;
-  readonly host: EntryHost;
+  readonly host: Pick<EntryHost, 'forward' | 'cancelForward' | 'assignedPort'>;
   readonly keepalive: { readonly intervalMs: number; readonly timeoutMs: number };
   readonly clock: Clock;
   /** Wall clock. */
   readonly nowMs: () => number;
   readonly log: Log;
+  /** Called once, when the connection is gone. */
+  readonly ended: (reason: EndReason, detail: string | null) => void;
 }
 
 /** A device that came with an SSH client, from its authentication on. */
@@ -57,24 +63,31 @@ export class SshSession implements Session {
   readonly #uplink: Uplink;
   /** By the name of the service. */
   readonly #forwards = new Map<string, Forward>();
+  /** What the device can forward, in the order of its requests: where no local port is known it has nothing to ask for. */
+  readonly #services: readonly Service[];
   readonly #named = new Set<string>();
   /** Public connections; null while they wait for the device's answer. */
   readonly #streams = new Map<Socket, SshStream | null>();
   #opened = 0;
   #channels = 0;
   #requests = 0;
-  #told = 0;
+  readonly #telling: TokenBucket;
   #draining = false;
   #end: { reason: EndReason; detail: string | null } | null = null;
   #closed = false;
   #cancelTimer: Cancel;
 
   constructor(options: SshSessionOptions) {
-    const { connection, socket, device, address, nowMs } = options;
+    const { connection, socket, device, address, clock, nowMs } = options;
     this.#options = options;
     this.deviceKey = device.key;
     this.address = address;
     this.connectedAtMs = nowMs();
+    this.#telling = new TokenBucket(TOLD_AT_ONCE, TOLD_PER_SECOND, clock.nowMs());
+    this.#services = device.services.flatMap(({ name, localPort }) => {
+      const port = localPortOf({ name, localPort }, 'ssh');
+      return port === null ? [] : [{ name, localPort: port }];
+    });
     this.#uplink = new Uplink(connection, socket);
     connection.on('request', (accept, reject, name, info) => {
       // Of the others, streamlocal and what ssh2 refuses by itself, none is for us (wire 5.4).
@@ -84,7 +97,8 @@ export class SshSession implements Session {
     });
     connection.on('error', (error: Error) => this.#failed(error.message));
     socket.on('data', () => {
-      if (socket.writableLength > MAX_UNREAD_BYTES) this.#failed('it does not read our answers');
+      const unread = socket.writableLength - this.#channels * UNREAD_BYTES_OF_CHANNEL;
+      if (unread > MAX_UNREAD_BYTES) this.#failed('it does not read our answers');
     });
     socket.once('close', () => this.#close());
     this.#cancelTimer = this.#keepAlive();
@@ -98,7 +112,8 @@ export class SshSession implements Session {
     if (this.#end !== null) return 'the session is over';
     if (this.#draining) return 'the gateway is about to stop';
     if (!this.#forwards.has(service.name)) return `the device does not forward ${service.name}`;
-    if (this.#streams.size >= MAX_STREAMS) return `the device has ${counted(this.#streams.size, 'connection')} open`;
+    const most = service.name === 'ssh' ? MAX_STREAMS : MAX_STREAMS - KEPT_FOR_SSH;
+    if (this.#streams.size >= most) return `the device has ${counted(this.#streams.size, 'connection')} open`;
     return null;
   }
 
@@ -163,7 +178,7 @@ export class SshSession implements Session {
     const decision = decideForward(
       { address, port: bindPort },
       {
-        services: device.services,
+        services: this.#services,
         named: this.#named,
         portOf: (service) => host.assignedPort(device.key, service),
       },
@@ -175,10 +190,8 @@ export class SshSession implements Session {
     }
     const { name } = decision.service;
     this.#named.add(name);
-    // The local port is the client's own affair; 0 where nobody ever named one.
-    const service = { name, localPort: localPortOf(decision.service, 'ssh') ?? 0 };
     this.#hold();
-    this.#listen(service, address, bindPort)
+    this.#listen(decision.service, address, bindPort)
       .then(
         (port) => accept?.(port),
         (error: unknown) => {
@@ -197,7 +210,8 @@ export class SshSession implements Session {
     const port = await host.forward(this, service);
     if (wanted !== 0 && port !== wanted) {
       host.cancelForward(this, service);
-      throw new Error(`port ${wanted} is taken; the service has ${port} from now on`);
+      const why = `port ${wanted} is taken by another program; ${service.name} has port ${port} from now on`;
+      throw new Failure('gateway.port-taken', why);
     }
     this.#forwards.set(service.name, { service, address, port });
     return port;
@@ -277,12 +291,11 @@ export class SshSession implements Session {
   #close(): void {
     this.#closed = true;
     this.#finish('connection_closed', null);
-    if (this.#end !== null) this.#options.host.ended(this, this.#end.reason, this.#end.detail);
+    if (this.#end !== null) this.#options.ended(this.#end.reason, this.#end.detail);
   }
 
   #tell(facts: Record<string, unknown>, what: string): void {
-    this.#told += 1;
-    if (this.#told > MAX_TOLD) return;
-    this.#options.log.warn({ device: this.deviceKey, entry: 'ssh', ...facts }, what);
+    const { clock, log } = this.#options;
+    if (this.#telling.take(clock.nowMs())) log.warn({ deviceKey: this.deviceKey, entry: this.entry, ...facts }, what);
   }
 }

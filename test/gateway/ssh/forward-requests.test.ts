@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { decideForward, type ForwardDecision } from '../../../src/gateway/ssh/forward-requests.ts';
-import type { ServiceSpec } from '../../../src/gateway/types.ts';
+import type { Service } from '../../../src/gateway/types.ts';
 
 const names = fc.uniqueArray(fc.stringMatching(/^[a-z]{1,6}$/), { minLength: 1, maxLength: 6 });
-const services = (list: readonly string[]): ServiceSpec[] => list.map((name) => ({ name, localPort: null }));
+const services = (list: readonly string[]): Service[] => list.map((name) => ({ name, localPort: 1 }));
 
 /** Ports of the services, in their order: 40000, 40001, …; only the first `assigned` have one. */
 const portOf = (list: readonly string[], assigned: number) => (service: string) => {

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import type { Client } from 'ssh2';
+import ssh2, { type Client } from 'ssh2';
 import t, { type Test } from 'tap';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { until } from '../../support/until.ts';
 import { nextChannel, scriptedDevice, visit } from './client.ts';
-import { startEntry, type TestEntry } from './support.ts';
+import { newToken, startEntry, type TestEntry } from './support.ts';
 
 const MIB = 1024 * 1024;
 
@@ -278,7 +278,7 @@ t.test('messages that make no sense end at most the session that sent them', asy
 
 t.test('random messages, after authentication', async (t) => {
   const entry = await startEntry(t);
-  for (let round = 0; round < 60; round += 1) {
+  for (let round = 0; round < 40; round += 1) {
     const { client, forward, closed } = await scriptedDevice(t, entry.port, entry.host.add(`fuzz-${round}`));
     const given = await forward();
     client.on('tcp connection', (_, accept) => void accept().on('error', () => undefined));
@@ -347,4 +347,37 @@ t.test('strangers with nonsense, before authentication', async (t) => {
   t.notMatch(entry.host.events.join(''), /[\u0000-\u001f]/, 'nothing unsafe is kept');
   const calm = await startEntry(t);
   await works(t, calm);
+});
+
+t.test('while an answer is due nothing more is read: a flood of requests waits in front of the gateway', async (t) => {
+  const { host, port } = await startEntry(t);
+  const { client, forward } = await scriptedDevice(t, port, host.add('device-a'));
+  let goOn = () => {};
+  host.forwarding = () => new Promise((resolve) => (goOn = resolve));
+  const given = forward();
+  const flood = message(80, text('x'.repeat(30_000)), Buffer.from([1]));
+  for (let i = 0; i < 1_000; i += 1) send(client, flood);
+  const { _sock } = inner(client);
+  let last = -1;
+  await until('it to stand still', async () => {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const still = _sock.writableLength === last;
+    last = _sock.writableLength;
+    return still;
+  });
+  t.ok(last > 10 * MIB, `${last} bytes of 30 million wait`);
+  goOn();
+  t.equal(await given, host.ports.get('device-a ssh'));
+  await until('the rest to be read', () => _sock.writableLength === 0);
+});
+
+t.test('a stranger that changes keys again and again, which costs us more than it', async (t) => {
+  const { host, port } = await startEntry(t);
+  const client = new ssh2.Client();
+  client.on('error', () => undefined);
+  client.once('handshake', () => inner(client)._protocol.rekey());
+  const closed = new Promise<void>((resolve) => client.once('close', () => resolve()));
+  client.connect({ host: '127.0.0.1', port, username: newToken(), authHandler: () => undefined });
+  await closed;
+  t.strictSame(host.events, ['rejected: it changes keys before it authenticates']);
 });

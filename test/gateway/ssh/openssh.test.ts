@@ -202,6 +202,14 @@ t.test('a request beyond the services of the device fails, and takes nothing fro
   t.equal((await runSsh(gateway.port, token, strict)).code, 255);
 });
 
+t.test('a service that nobody named a local port for is not among those that the order means', needs, async (t) => {
+  const gateway = await startGateway(t);
+  const services = ['ssh', 'debug', 'http'].map((name) => ({ name, localPort: null }));
+  const token = await gateway.add('device-a', services);
+  const client = startSsh(t, gateway.port, token, ['-N', ...remotes(await named(t, 'sshd'), await named(t, 'httpd'))]);
+  t.strictSame(await client.ports(2), [gateway.portOf('device-a', 'ssh'), gateway.portOf('device-a', 'http')]);
+});
+
 t.test('whatever bind address a device asks for, the port listens where the gateway was told to', needs, async (t) => {
   const gateway = await startGateway(t);
   const addresses = ['', 'localhost', '127.0.0.1', '*', '0.0.0.0', '::', 'example.org'];

@@ -124,7 +124,7 @@ t.test('a reset at either end reaches the other', requires('ssh'), async (t) => 
 t.test(
   'a client that never reads stops itself alone, and the device can send it no more than the window',
   async (t) => {
-    const { host, port } = await startEntry(t);
+    const { host, port, log } = await startEntry(t);
     const { client, forward } = await scriptedDevice(t, port, host.add('device-a'));
     const given = await forward();
     const stalled = nextChannel(client);
@@ -150,6 +150,7 @@ t.test(
     // 2 MiB stand in the gateway, the rest in the kernel's buffers of the two sockets.
     t.ok(passed < 16 * MIB, `${passed} bytes were taken`);
     t.ok((host.carried[0]?.writableLength ?? 0) <= 2 * MIB);
+    t.notOk(log.has(/cut off/), 'a device that keeps to its credit is not cut off');
 
     const opened = nextChannel(client);
     const other = visit(t, given);
@@ -206,7 +207,16 @@ t.test('at most 64 connections of a device at once', async (t) => {
     channel.resume();
     channel.once('end', () => channel.end());
   });
-  const sockets = Array.from({ length: 64 }, () => visit(t, given));
+  const http = await forward();
+  const others = Array.from({ length: 56 }, () => visit(t, http));
+  await until('56 streams', () => host.sessions.get('device-a')?.facts().streams === 56);
+  const web = { name: 'http', localPort: 80 };
+  t.equal(
+    host.sessions.get('device-a')?.refusal(web),
+    'the device has 56 connections open',
+    'the rest is kept for ssh',
+  );
+  const sockets = [...Array.from({ length: 8 }, () => visit(t, given)), ...others];
   await until('64 streams', () => host.sessions.get('device-a')?.facts().streams === 64);
   const service = { name: 'ssh', localPort: 22 };
   t.equal(host.sessions.get('device-a')?.refusal(service), 'the device has 64 connections open');
@@ -290,3 +300,18 @@ t.test('a forward that fails is refused, and those behind it still mean what the
   t.equal(await forward(), host.ports.get('device-a http'));
   t.ok(log.has(/no port is free/));
 });
+
+t.test(
+  'a port by number that another program has taken meanwhile is refused, since the service has another now',
+  async (t) => {
+    const { host, port, log } = await startEntry(t);
+    const { client, forward } = await scriptedDevice(t, port, host.add('device-a'));
+    host.assignedPort = (_, service) => (service === 'ssh' ? 40_000 : null);
+    const cancelled: string[] = [];
+    host.cancelForward = (_, { name }) => void cancelled.push(name);
+    await t.rejects(new Promise((_, reject) => client.forwardIn('localhost', 40_000, (error) => reject(error))));
+    t.strictSame(cancelled, ['ssh']);
+    t.ok(log.has(/gateway.port-taken.*port 40000 is taken by another program; ssh has port/));
+    t.equal(await forward(), host.ports.get('device-a http'), 'its place in the order is gone');
+  },
+);

@@ -8,6 +8,7 @@ import { aDevice, anEntry, observed } from '../samples.ts';
 import { open, type StoreChild, startStore } from './support.ts';
 
 const needs = requires('root', 'namespaces', 'nsenter');
+const FILES = ['gateway.db', 'gateway.db.backup', 'gateway.key', 'gateway.lock'];
 const traced = requires('root', 'strace', 'ptrace');
 
 t.test(
@@ -54,11 +55,7 @@ t.test(
     t.match(await child.ask('keepCopy'), { ok: true, value: true });
     t.strictSame(await keysIn(child), [...stored, 'after'].sort());
     t.match(await child.ask('close'), { ok: true });
-    t.strictSame(
-      readdirSync(inside).sort(),
-      ['gateway.db', 'gateway.db.backup', 'gateway.lock'],
-      'nothing is left behind',
-    );
+    t.strictSame(readdirSync(inside).sort(), FILES, 'nothing is left behind');
     t.match(await child.ask('open', folder), { ok: true });
     t.strictSame(await keysIn(child), [...stored, 'after'].sort());
   },
@@ -133,6 +130,7 @@ for (const [error, why] of [
       const { store, fleet } = await open(folder);
       t.strictSame(fleet.devices.map(({ key }) => key).sort(), ['a', 'c']);
       await store.close();
+      t.strictSame(readdirSync(folder).sort(), FILES, 'what could not be removed then is removed now');
     },
   );
 }
