@@ -132,9 +132,10 @@ export class Host implements EntryHost {
     ports.online(session);
     counters.started(entry);
     this.#saw(deviceKey, { lastConnectedAtMs: nowMs(), lastSeenAtMs: nowMs() });
-    const { client } = session.facts();
-    audit.record({ deviceKey, event: 'connect', reason: null, detail: { entry, address, client } });
-    log.info({ deviceKey, entry, address, client, replaced: replaced !== null }, 'the device is online');
+    // An agent tells what it speaks a moment later: what stands there now would be wrong. The end tells of both.
+    const facts = { entry, address, ...(entry === 'ssh' && { client: session.facts().client }) };
+    audit.record({ deviceKey, event: 'connect', reason: null, detail: facts });
+    log.info({ deviceKey, ...facts, replaced: replaced !== null }, 'the device is online');
     return true;
   }
 
@@ -145,8 +146,8 @@ export class Host implements EntryHost {
     if (!sessions.remove(session)) return;
     ports.offline(session);
     this.#saw(deviceKey, { lastConnectedAtMs: nowMs(), lastSeenAtMs: nowMs() });
-    const facts = { entry, seconds: Math.max(0, Math.round((nowMs() - session.connectedAtMs) / 1000)) };
-    const { opened } = session.facts();
+    const { client, opened } = session.facts();
+    const facts = { entry, client, seconds: Math.max(0, Math.round((nowMs() - session.connectedAtMs) / 1000)) };
     const more = detail === null ? {} : { detail: cleanText(detail) };
     audit.record({ deviceKey, event: 'disconnect', reason, detail: { ...facts, streams: opened, ...more } });
     log.info({ deviceKey, ...facts, reason, ...more }, 'the device is offline');

@@ -10,6 +10,7 @@ import { requires } from '../support/requires.ts';
 import { startService } from '../support/service.ts';
 import { makeKey, type Sshd, sshOptions, startSshd } from '../support/sshd.ts';
 import { until } from '../support/until.ts';
+import { remotes, startSsh } from './ssh/client.ts';
 import { start, temporaryFolder } from './support.ts';
 
 /** The sshd of a device that a technician can log in to. */
@@ -183,8 +184,43 @@ t.test('an agent is told that the gateway goes away', NEEDS, async (t) => {
   const gateway = await start(t, folder, ADDED);
   const { key, service } = await agentDevice(t, folder, gateway, 9);
   await gateway.online(key);
+  await until('it to have told that it speaks v1', async () => {
+    const { body } = await gateway.rest(`GET /api/tunnel/servers/${key}/session`);
+    return (body as { session: { client: string } | null }).session?.client === 'v1';
+  });
   t.equal(await gateway.stop(), 0);
-  await until('the device to hear it', () => service.log().includes('"code":"session.going-away"'));
+  await until('the device to be told', () => service.log().includes('session.going-away'));
+  const { tunnel } = await service.status();
+  t.match(tunnel?.lastFailure, { code: 'session.going-away', sentence: 'the peer is going away: shutdown' });
+  const again = await start(t, folder, gateway.settings);
+  await again.online(key);
+  const { body } = await again.rest(`GET /api/tunnel/servers/${key}/logs`);
+  const end = (body as { items: { event: string }[] }).items.find(({ event }) => event === 'disconnect');
+  t.match(end, { entry: 'agent', client: 'v1', reason: 'shutdown' });
+});
+
+t.test('one device in both entries, at once and in turn: the newer wins, at the same port', NEEDS, async (t) => {
+  const folder = await temporaryFolder(t);
+  const gateway = await start(t, folder, ADDED);
+  const { sshd, run } = await maintenance(t, folder);
+  const { key, service } = await agentDevice(t, join(folder, 'agent'), gateway, sshd.port);
+  await gateway.online(key);
+  const port = await open(t, gateway, key);
+  t.match(await run(port, 'echo by agent'), { stdout: 'by agent\n' });
+
+  const { token } = (await gateway.json(['token', 'show', key])) as { token: string };
+  const ssh = startSsh(t, gateway.ports.ssh, token, ['-N', ...remotes(sshd.port)]);
+  t.strictSame(await ssh.ports(1), [port], 'the port of the service, whichever way it comes');
+  await until('the agent to be told', () => service.log().includes('session_replaced'));
+  t.equal(await ssh.end, 255, 'the agent comes back, and is the newer one then');
+  t.match(ssh.stderr(), 'session_replaced');
+  t.match(await run(port, 'echo again'), { stdout: 'again\n' });
+
+  t.equal(await service.stop(), 0);
+  const alone = startSsh(t, gateway.ports.ssh, token, ['-N', ...remotes(sshd.port)]);
+  t.strictSame(await alone.ports(1), [port]);
+  t.match(await run(port, 'echo by ssh'), { stdout: 'by ssh\n' });
+  t.equal(await open(t, gateway, key), port);
 });
 
 t.test('a second signal ends it at once', NEEDS, async (t) => {

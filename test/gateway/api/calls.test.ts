@@ -292,7 +292,7 @@ t.test('a pause keeps a device out for minutes, also for parts of one', async (t
   t.strictSame(session.ends, ['paused_by_operator']);
   t.match((await api.call('GET /api/tunnel/overview')).body.items, [{ pause_until: '2026-11-21T12:00:30.000Z' }]);
   t.match(await api.call(`POST /api/devices/${KEY}/service`, { body: { service: 'ssh' } }), {
-    status: 409,
+    status: 503, // as whoever has no session (wire 3), with a reason of its own
     body: { error: 'Device paused' },
   });
   for (const bad of [0, -1, 1e9, '5', null, true, [1], {}]) {

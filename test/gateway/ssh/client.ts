@@ -15,9 +15,12 @@ const QUIET = [
   ]),
 ];
 
-/** The arguments of a user, with those in front that a test needs. Nothing here keeps ssh from asking a question. */
+/**
+ * The arguments of a user, with what a test needs besides. Nothing here keeps ssh from asking a question. Those of the
+ * caller stand in front: ssh takes the first value of an option.
+ */
 export function sshArgs(port: number, token: string, args: readonly string[]): string[] {
-  return [...QUIET, '-p', String(port), ...args, `${token}@127.0.0.1`];
+  return [...args, ...QUIET, '-p', String(port), `${token}@127.0.0.1`];
 }
 
 export interface RunningSsh {

@@ -5,10 +5,12 @@ import { writeFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { loadHostKey } from '../../../src/gateway/ssh/host-key.ts';
 import { run } from '../../support/processes.ts';
 import { requires } from '../../support/requires.ts';
 import { makeKey, sshOptions, startSshd } from '../../support/sshd.ts';
 import { startService } from '../../support/tcp-services.ts';
+import { testLog } from '../../support/test-log.ts';
 import { until } from '../../support/until.ts';
 import { remotes, runSsh, sshArgs, startProgram, startSsh } from './client.ts';
 import { newToken, startGateway, temporaryFolder } from './support.ts';
@@ -249,6 +251,11 @@ t.test('AC: the host key stays the same: a client that pinned it comes back afte
   await startSsh(t, gateway.port, token, args).ports(1);
   await gateway.restart();
   await startSsh(t, gateway.port, token, args).ports(1);
+
+  const other = await loadHostKey(await temporaryFolder(t), testLog().log);
+  await writeFile(knownHosts, `[127.0.0.1]:${gateway.port} ${other.publicKey}\n`);
+  const { stderr } = await runSsh(gateway.port, token, args);
+  t.match(stderr, 'Host key verification failed', 'another key would be noticed');
 });
 
 t.test('a technician reaches the sshd of the device through its public port', requires('ssh', 'sshd'), async (t) => {

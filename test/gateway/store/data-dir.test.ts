@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { openDataDir } from '../../../src/gateway/data-dir.ts';
+import { openDataDir } from '../../../src/gateway/sql-store/data-dir.ts';
 import { requires } from '../../support/requires.ts';
 import { startStore } from './support.ts';
 

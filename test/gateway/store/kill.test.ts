@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import t from 'tap';
-import { openDataDir } from '../../../src/gateway/data-dir.ts';
+import { openDataDir } from '../../../src/gateway/sql-store/data-dir.ts';
 import type { Store } from '../../../src/gateway/store.ts';
 import { MemoryStore } from '../memory-store.ts';
 import { randomOf, step } from './churn.ts';

@@ -3,8 +3,8 @@
  * prints the outcome of each as a line of JSON. `churn` goes on by itself, and prints the number of each step done.
  */
 import { createInterface } from 'node:readline';
-import { type DataDir, openDataDir } from '../../../src/gateway/data-dir.ts';
 import { Secrets } from '../../../src/gateway/secrets.ts';
+import { type DataDir, openDataDir } from '../../../src/gateway/sql-store/data-dir.ts';
 import type { OpenedStore } from '../../../src/gateway/sql-store/open.ts';
 import { Failure } from '../../../src/support/failures.ts';
 import { step } from './churn.ts';

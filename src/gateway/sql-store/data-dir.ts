@@ -1,8 +1,8 @@
 import { chmod, mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import Libsql from 'libsql';
-import { fileErrorReason, makeFolder, syncFolder } from '../support/atomic-file.ts';
-import { Failure, systemCode } from '../support/failures.ts';
+import { fileErrorReason, makeFolder, syncFolder } from '../../support/atomic-file.ts';
+import { Failure, systemCode } from '../../support/failures.ts';
 
 /** Always empty: only the lock on it counts. */
 const LOCK_FILE = 'gateway.lock';
