@@ -27,10 +27,10 @@ export interface SshHostKey {
  *
  * @throws Failure `gateway.host-key-unusable`; `gateway.data-dir-unusable` where none can be written
  */
-export async function loadHostKey(dataDir: string, log: Log): Promise<SshHostKey> {
+export async function loadHostKey(dataDir: string, log: Log, generate = generateKey): Promise<SshHostKey> {
   const path = join(dataDir, HOST_KEY_FILE);
   const text = await readKey(path);
-  const key = text === null ? await makeKey(path) : parseKey(path, text);
+  const key = text === null ? await makeKey(path, generate) : parseKey(path, text);
   if (text === null) log.warn({ path, fingerprint: key.fingerprint }, 'a new SSH host key was made');
   await writePublicKey(`${path}.pub`, key.publicKey, log);
   return key;
@@ -50,9 +50,24 @@ async function readKey(path: string): Promise<string | null> {
   }
 }
 
-async function makeKey(path: string): Promise<SshHostKey> {
-  const { private: text } = ssh2.utils.generateKeyPairSync('ed25519');
-  const key = parseKey(path, text); // what a later start would refuse is not written
+const generateKey = (): string => ssh2.utils.generateKeyPairSync('ed25519').private;
+
+/** ssh2 drops a zero at the beginning of the public half: one key in 256 cannot be read again, and another is made. */
+const MAX_GENERATED = 16;
+
+function generateSound(path: string, generate: () => string): { text: string; key: SshHostKey } {
+  for (let made = 1; ; made += 1) {
+    const text = generate();
+    try {
+      return { text, key: parseKey(path, text) };
+    } catch (error) {
+      if (made === MAX_GENERATED) throw error;
+    }
+  }
+}
+
+async function makeKey(path: string, generate: () => string): Promise<SshHostKey> {
+  const { text, key } = generateSound(path, generate);
   try {
     await removeLeftovers(path);
     await replaceFile(path, text, { mode: 0o600 });

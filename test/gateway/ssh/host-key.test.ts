@@ -1,5 +1,6 @@
 import { chmod, mkdir, readdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import ssh2 from 'ssh2';
 import t, { type Test } from 'tap';
 import { HOST_KEY_FILE, loadHostKey } from '../../../src/gateway/ssh/host-key.ts';
 import { Failure } from '../../../src/support/failures.ts';
@@ -32,6 +33,25 @@ t.test('AC: the host key is made once, and ssh-keygen reads it', needs, async (t
   t.strictSame(await load(folder), made, 'the next start has the same');
   t.not((await load(await temporaryFolder(t))).publicKey, made.publicKey, 'another gateway has another');
 });
+
+t.test(
+  'a key that ssh2 made and cannot read, as it does with one in 256, is thrown away and another made',
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const broken = ssh2.utils.generateKeyPairSync('ed25519').private.replace(/.{8}\n-----END/, '\n-----END');
+    const { privateKey: sound } = await load(await temporaryFolder(t));
+    const keys = [broken, broken];
+    const makes = () => keys.pop() ?? sound;
+    t.equal((await loadHostKey(folder, testLog().log, makes)).privateKey, sound);
+    t.equal(await readFile(join(folder, HOST_KEY_FILE), 'utf8'), sound);
+    const other = await temporaryFolder(t);
+    await t.rejects(
+      loadHostKey(other, testLog().log, () => broken),
+      { code: 'gateway.host-key-unusable' },
+    );
+    t.strictSame(await readdir(other), [], 'and none is written that cannot be read');
+  },
+);
 
 t.test(
   'a key that ssh-keygen made is taken, and a public half that is missing or wrong is written anew',
