@@ -141,15 +141,14 @@ async function startTunnels(folder: string, backend: number): Promise<Tunnels> {
   for (const [name, settings] of devices) {
     const { devicekey: key, token_code: token } = (await gateway.json(['device', 'add'])) as Record<string, string>;
     if (key === undefined || token === undefined) throw new Error('no device was made');
-    await gateway.rest(`PUT /api/tunnel/servers/${key}/forwards`, {
-      forwards: [{ service_name: 'ssh', local_port: backend }],
-    });
+    await gateway.json(['forwards', 'set', key, `ssh=${backend}`]);
     services.push(startService(folder, await freePort(), await settings(key, token)));
-    await gateway.online(key);
-    const port = await until('the port to be opened', async () => {
-      const { status, body } = await gateway.rest(`POST /api/devices/${key}/service`, { service: 'ssh' });
-      return status === 200 && (body as { port: number }).port;
-    });
+    const port = await until('the port to be opened', () =>
+      gateway.json(['open', key, 'ssh']).then(
+        (opened) => (opened as { port: number }).port,
+        () => false as const, // the device is not there yet
+      ),
+    );
     peers.push({ name, port });
   }
   return { gateway, peers, service: services[0]! };
