@@ -4,8 +4,10 @@ import type { Uplink } from './uplink.ts';
 
 /** Credit that every channel begins with; ssh2 knows no other. So much a stalled public client can keep here. */
 const WINDOW_BYTES = 2 * 1024 * 1024;
+/** What is left of it in the long run: more would only wait in front of a keystroke of another stream. */
+const LASTING_WINDOW_BYTES = WINDOW_BYTES / 4;
 /** Given back in portions of this size. */
-const GRANT_BYTES = WINDOW_BYTES / 8;
+const GRANT_BYTES = LASTING_WINDOW_BYTES / 4;
 
 /** Pieces below this size that have to wait are put together: a queue of single bytes would hold 500 times its size. */
 const SMALL_BYTES = 4 * 1024;
@@ -30,7 +32,8 @@ export class SshStream {
   readonly #uplink: Uplink;
   readonly #cut: (why: string) => void;
   #credit = WINDOW_BYTES;
-  #owed = 0;
+  /** Below zero until as much of the first credit is used up as is not given back. */
+  #owed = LASTING_WINDOW_BYTES - WINDOW_BYTES;
   #small: Buffer | null = null;
   #smallBytes = 0;
   /** The public client has sent all; the device has. */
