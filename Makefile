@@ -47,11 +47,11 @@ gateway: build ## start a gateway in the foreground, everything below .dev/
 	@mkdir -p $(DEV)
 	GATEWAY_DATA_DIR=$${GATEWAY_DATA_DIR:-$(DEV)/gateway} bin/tunnel-gateway serve
 
-bench: setup build ## measure both ends against plain relays and OpenSSH, and thousands of devices; prints the tables of docs/performance.md (20 minutes)
+bench: setup build ## measure both ends against plain relays and OpenSSH, and thousands of devices; prints the tables of docs/performance.md (8 minutes)
 	@node build/bench/run.js
 	@node build/bench/scale.js
 
-bench-scale: setup build ## the part of it with thousands of devices (10 minutes)
+bench-scale: setup build ## the part of it with thousands of devices (3 minutes)
 	@node build/bench/scale.js
 
 footprint: setup build ## measure the idle service, bundled; prints the tables of docs/performance.md (15 minutes)
