@@ -1,8 +1,8 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { Cancel, Clock } from './clock.ts';
 import { Crowd } from './crowd.ts';
 import { Failure, type FailureCode, systemCode } from './failures.ts';
+import { listen, listeningAt } from './listen.ts';
 import type { Log } from './log.ts';
 import { unlessFlooded } from './unless-flooded.ts';
 
@@ -52,11 +52,9 @@ export class HttpListener {
   async start(): Promise<void> {
     const { host, port, log } = this.#options;
     try {
-      const server = await this.#listen(host).catch((error: unknown) => {
-        const noIpv6 = host === '::' && ['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(systemCode(error) ?? '');
-        if (!noIpv6) throw error;
-        return this.#listen('0.0.0.0');
-      });
+      const server = this.#create();
+      await listen(server, { host, port });
+      server.on('error', (error) => log.error({ err: error }, 'the HTTP server reported an error'));
       if (this.#stopped) return closeServer(server);
       this.#server = server;
       this.#failure = null;
@@ -71,8 +69,7 @@ export class HttpListener {
   }
 
   status(): HttpListenerStatus {
-    const bound = this.#server?.address() as AddressInfo | null | undefined;
-    return { address: bound ? { host: bound.address, port: bound.port } : null, failure: this.#failure };
+    return { address: listeningAt(this.#server), failure: this.#failure };
   }
 
   /** Stops listening; answers under way get a moment to finish. */
@@ -87,7 +84,7 @@ export class HttpListener {
     cancel();
   }
 
-  #listen(host: string): Promise<Server> {
+  #create(): Server {
     const server = createServer({
       requestTimeout: REQUEST_TIMEOUT_MS,
       headersTimeout: HEADERS_TIMEOUT_MS,
@@ -96,14 +93,7 @@ export class HttpListener {
     const crowd = new Crowd(MAX_CONNECTIONS);
     server.on('connection', (socket) => crowd.admit(socket));
     server.on('request', unlessFlooded(this.#options.handler));
-    return new Promise((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host, port: this.#options.port }, () => {
-        server.off('error', reject);
-        server.on('error', (error) => this.#options.log.error({ err: error }, 'the HTTP server reported an error'));
-        resolve(server);
-      });
-    });
+    return server;
   }
 }
 

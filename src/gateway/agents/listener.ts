@@ -5,6 +5,7 @@ import { BufferPool } from '../../link/buffer-pool.ts';
 import { cachedLines, type FindLine } from '../../link/tcp-table.ts';
 import type { Clock } from '../../support/clock.ts';
 import { Failure, systemCode } from '../../support/failures.ts';
+import { listen, listeningAt } from '../../support/listen.ts';
 import type { Log } from '../../support/log.ts';
 import { Repeats } from '../../support/repeats.ts';
 import { hostAndPort } from '../../support/text.ts';
@@ -78,12 +79,8 @@ export class AgentEntry {
   /** @throws Failure `gateway.cannot-listen` */
   async start(): Promise<void> {
     const { host, port, log } = this.#options;
-    await this.#listen(host).catch((error: unknown) => {
-      const noIpv6 = host === '::' && ['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(systemCode(error) ?? '');
-      if (!noIpv6) throw cannotListen(error, host, port);
-      return this.#listen('0.0.0.0').catch((second: unknown) => {
-        throw cannotListen(second, '0.0.0.0', port);
-      });
+    await listen(this.#server, { host, port, backlog: BACKLOG }).catch((error: unknown) => {
+      throw cannotListen(error, host, port);
     });
     this.#accepting = true;
     // Without file descriptors libuv closes what it cannot accept; it goes on as soon as there are some.
@@ -94,20 +91,9 @@ export class AgentEntry {
     });
   }
 
-  #listen(host: string): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen({ host, port: this.#options.port, backlog: BACKLOG }, () => {
-        this.#server.off('error', reject);
-        resolve();
-      });
-    });
-  }
-
   /** Where it listens; null while it does not. */
   get address(): { host: string; port: number } | null {
-    const bound = this.#server.address();
-    return typeof bound === 'object' && bound !== null ? { host: bound.address, port: bound.port } : null;
+    return listeningAt(this.#server);
   }
 
   /** Sessions that are not over, and connections that are not authenticated yet. */

@@ -1,9 +1,9 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import type { Clock } from '../../support/clock.ts';
 import { Crowd } from '../../support/crowd.ts';
 import { Failure, systemCode } from '../../support/failures.ts';
+import { listen, listeningAt } from '../../support/listen.ts';
 import type { Log } from '../../support/log.ts';
 import { hostAndPort } from '../../support/text.ts';
 import { unlessFlooded } from '../../support/unless-flooded.ts';
@@ -52,11 +52,10 @@ export class ApiServer {
   async start(): Promise<void> {
     const { host, port, log } = this.#options;
     try {
-      this.#server = await this.#listen(host).catch((error: unknown) => {
-        const noIpv6 = host === '::' && ['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(systemCode(error) ?? '');
-        if (!noIpv6) throw error;
-        return this.#listen('0.0.0.0');
-      });
+      const server = this.#create();
+      await listen(server, { host, port });
+      server.on('error', (error) => log.error({ err: error }, 'the HTTP server reported an error'));
+      this.#server = server;
     } catch (error) {
       if (error instanceof Failure) throw error;
       const why = REASONS[systemCode(error) ?? ''] ?? `it cannot be used (${systemCode(error) ?? String(error)})`;
@@ -75,8 +74,7 @@ export class ApiServer {
 
   /** Null while it does not listen. */
   get address(): { host: string; port: number } | null {
-    const bound = this.#server?.address() as AddressInfo | null | undefined;
-    return bound ? { host: bound.address, port: bound.port } : null;
+    return listeningAt(this.#server);
   }
 
   /** Takes no new connection; what is asked is answered. */
@@ -101,23 +99,15 @@ export class ApiServer {
     cancel();
   }
 
-  #listen(host: string): Promise<Server | TlsServer> {
-    const { handler, port, log } = this.#options;
-    const server = this.#create();
+  #create(): Server | TlsServer {
+    const server = this.#bare();
     const crowd = new Crowd(MAX_CONNECTIONS);
     server.on('connection', (socket) => crowd.admit(socket));
-    server.on('request', unlessFlooded(handler));
-    return new Promise((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host, port }, () => {
-        server.off('error', reject);
-        server.on('error', (error) => log.error({ err: error }, 'the HTTP server reported an error'));
-        resolve(server);
-      });
-    });
+    server.on('request', unlessFlooded(this.#options.handler));
+    return server;
   }
 
-  #create(): Server | TlsServer {
+  #bare(): Server | TlsServer {
     const { certificate } = this.#options;
     const options = { ...TIMEOUTS, connectionsCheckingInterval: LATE_CHECK_MS, maxHeaderSize: MAX_HEADER_BYTES };
     if (certificate === null) return createServer(options);

@@ -1,7 +1,8 @@
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import ssh2, { type AuthContext, type Connection } from 'ssh2';
 import type { Clock } from '../../support/clock.ts';
 import { Failure, systemCode } from '../../support/failures.ts';
+import { listen, listeningAt } from '../../support/listen.ts';
 import type { Log } from '../../support/log.ts';
 import { cleanText, hostAndPort } from '../../support/text.ts';
 import type { EntryHost, Place } from '../entry.ts';
@@ -104,11 +105,10 @@ export class SshEntry {
   async start(): Promise<void> {
     const { host, port } = this.#options.listen;
     try {
-      this.#server = await this.#listen(host).catch((error: unknown) => {
-        const noIpv6 = host === '::' && ['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(systemCode(error) ?? '');
-        if (!noIpv6) throw error;
-        return this.#listen('0.0.0.0');
-      });
+      const server = createServer({ noDelay: true }, (socket) => void this.#accept(socket));
+      await listen(server, { host, port, backlog: BACKLOG });
+      server.on('error', (error) => this.#options.log.error({ reason: error.message }, 'the SSH entry cannot accept'));
+      this.#server = server;
     } catch (error) {
       const where = hostAndPort(host, port);
       const why = systemCode(error) ?? String(error);
@@ -117,24 +117,9 @@ export class SshEntry {
     this.#options.log.info(this.address() ?? {}, 'the SSH entry listens');
   }
 
-  #listen(host: string): Promise<Server> {
-    const server = createServer({ noDelay: true }, (socket) => void this.#accept(socket));
-    return new Promise((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host, port: this.#options.listen.port, backlog: BACKLOG }, () => {
-        server.off('error', reject);
-        server.on('error', (error) =>
-          this.#options.log.error({ reason: error.message }, 'the SSH entry cannot accept'),
-        );
-        resolve(server);
-      });
-    });
-  }
-
   /** Null while it does not listen. */
   address(): { host: string; port: number } | null {
-    const address = this.#server?.address() as AddressInfo | null | undefined;
-    return address ? { host: address.address, port: address.port } : null;
+    return listeningAt(this.#server);
   }
 
   stopAccepting(): void {
