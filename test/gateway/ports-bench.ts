@@ -12,6 +12,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { testLog } from '../support/test-log.ts';
 import { FakeSession } from './fake-session.ts';
 import { MemoryStore } from './memory-store.ts';
+import { aDevice } from './samples.ts';
 
 export const SSH = { name: 'ssh', localPort: 22 };
 export const HTTP = { name: 'http', localPort: 80 };
@@ -25,26 +26,7 @@ export const RANGE: PortRange = { start: 20_000, end: 20_009 };
 /** A loopback address that no other test uses: on it, any port is free. */
 export const ownAddress = () => `127.${randomInt(64, 250)}.${randomInt(256)}.${randomInt(1, 255)}`;
 
-export function device(key: string): Device {
-  return {
-    key,
-    type: 'beamer',
-    distribution: '',
-    productSerial: null,
-    authorized: true,
-    pausedUntilMs: null,
-    createdAtMs: 0,
-    services: [SSH, HTTP],
-    tokenCodeHash: `hash of ${key}`,
-    tokenCodeStrong: true,
-    tunnelTokenHash: null,
-    tunnelTokenSealed: null,
-    publicKey: null,
-    lastConnectedAtMs: null,
-    lastSeenAtMs: null,
-    heartbeat: null,
-  };
-}
+export const device = (key: string): Device => aDevice(key, { services: [SSH, HTTP] });
 
 export const storeOf = (...keys: string[]) => new MemoryStore({ devices: keys.map(device) });
 

@@ -8,30 +8,12 @@ import type { Device, EndReason, Service } from '../../../src/gateway/types.ts';
 import { systemClock } from '../../../src/support/clock.ts';
 import { listen } from '../../support/tcp-services.ts';
 import { testLog } from '../../support/test-log.ts';
+import { aDevice } from '../samples.ts';
 
 export const DEVICE_KEY = '3316a52eb08837267bf6bd3e2b2e8dc7';
 export const TOKEN = '5ec2e7';
 
-export function deviceOf(key: string): Device {
-  return {
-    key,
-    type: 'beamer',
-    distribution: 'test',
-    productSerial: null,
-    authorized: true,
-    pausedUntilMs: null,
-    createdAtMs: 0,
-    services: [],
-    tokenCodeHash: '',
-    tokenCodeStrong: false,
-    tunnelTokenHash: null,
-    tunnelTokenSealed: null,
-    publicKey: null,
-    lastConnectedAtMs: null,
-    lastSeenAtMs: null,
-    heartbeat: null,
-  };
-}
+export const deviceOf = (key: string): Device => aDevice(key, { services: [], tokenCodeStrong: false });
 
 /** What an entry is given of the gateway, played by the test: one token for all devices, the newest session wins. */
 export class TestHost implements EntryHost {

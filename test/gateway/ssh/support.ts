@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -10,6 +9,7 @@ import { Secrets } from '../../../src/gateway/secrets.ts';
 import type { Session } from '../../../src/gateway/session.ts';
 import { loadHostKey, type SshHostKey } from '../../../src/gateway/ssh/host-key.ts';
 import { SshEntry, type SshEntryOptions } from '../../../src/gateway/ssh/listener.ts';
+import { makeTunnelToken } from '../../../src/gateway/tokens.ts';
 import type { Device, EndReason, Service, ServiceSpec } from '../../../src/gateway/types.ts';
 import { USUAL_SERVICES } from '../../../src/gateway/types.ts';
 import { systemClock } from '../../../src/support/clock.ts';
@@ -17,32 +17,13 @@ import { Failure } from '../../../src/support/failures.ts';
 import { listen } from '../../support/tcp-services.ts';
 import { testLog } from '../../support/test-log.ts';
 import { MemoryStore } from '../memory-store.ts';
+import { aDevice } from '../samples.ts';
 
-const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
+/** A token that belongs to nobody yet. */
+export const newToken = () => makeTunnelToken();
 
-/** A token of the right shape (wire 5.9). */
-export const newToken = () => [...randomBytes(52)].map((byte) => ALPHABET[byte % 32]).join('');
-
-export function testDevice(key: string, services: readonly ServiceSpec[] = USUAL_SERVICES): Device {
-  return {
-    key,
-    type: 'beamer',
-    distribution: 'test',
-    productSerial: null,
-    authorized: true,
-    pausedUntilMs: null,
-    createdAtMs: 0,
-    services,
-    tokenCodeHash: '',
-    tokenCodeStrong: true,
-    tunnelTokenHash: null,
-    tunnelTokenSealed: null,
-    publicKey: null,
-    lastConnectedAtMs: null,
-    lastSeenAtMs: null,
-    heartbeat: null,
-  };
-}
+export const testDevice = (key: string, services: readonly ServiceSpec[] = USUAL_SERVICES): Device =>
+  aDevice(key, { services });
 
 /** What the rest of the gateway does for the entry, in a few lines: real public ports, no store. */
 export class FakeHost implements EntryHost {
