@@ -27,6 +27,10 @@ need ip iproute2
 need openssl openssl
 need curl curl
 need nft nftables
+need iptables iptables
+need ipset ipset
+need faketime faketime
+need dropbear dropbear-bin
 need avahi-daemon avahi-daemon
 need avahi-browse avahi-utils
 need dbus-daemon dbus

@@ -5,6 +5,7 @@ import type { CommonOptions } from './common.ts';
 import { completion, SHELLS, type Shell } from './completion.ts';
 import { configCheck, configInit, configShow } from './config-commands.ts';
 import { addCommand, withConfig } from './define.ts';
+import { defineDiagnose } from './define-diagnose.ts';
 import { definePair } from './define-pair.ts';
 import { definePairing } from './define-pairing.ts';
 import { finish, main, serve } from './main.ts';
@@ -59,6 +60,8 @@ withConfig(command('status', 'ask the running service how it is'))
   .option('--json', 'print the whole status as JSON')
   .addHelpText('after', '\nExamples:\n  tunnel-agent status\n  tunnel-agent status --json')
   .action(async (options: CommonOptions & { json?: true }) => finish(await status(options, style())));
+
+defineDiagnose(program, { finish });
 
 definePairing(command('pairing', 'look at pairing, open it, reset it'), { style, finish });
 

@@ -85,7 +85,7 @@ export function createTunnel(
   parts: Base & { pairingPorts: () => number[] },
 ): TunnelAgent | null {
   const { clock, log } = parts;
-  const transport = createMeetingTransport(config, live, clock) ?? createSshTransport(config, live, parts);
+  const transport = createTransport(config, live, { ...parts, sshFolder: join(config.runDir, 'ssh') });
   if (transport === null) return null;
   return new TunnelAgent({
     transport,
@@ -96,6 +96,15 @@ export function createTunnel(
     clock,
     log,
   });
+}
+
+/** @param parts `sshFolder` belongs to this transport alone: an ssh that was left running with it is ended */
+export function createTransport(
+  config: Config,
+  live: () => Config,
+  parts: Base & { pairingPorts: () => number[]; sshFolder: string },
+): Transport | null {
+  return createMeetingTransport(config, live, parts.clock) ?? createSshTransport(config, live, parts);
 }
 
 function createMeetingTransport({ meeting }: Config, live: () => Config, clock: Clock): Transport | null {
@@ -116,9 +125,9 @@ function createMeetingTransport({ meeting }: Config, live: () => Config, clock: 
 }
 
 function createSshTransport(
-  { ssh, runDir, stateDir }: Config,
+  { ssh, stateDir }: Config,
   live: () => Config,
-  { pairingPorts, clock, log }: Base & { pairingPorts: () => number[] },
+  { pairingPorts, sshFolder, clock, log }: Base & { pairingPorts: () => number[]; sshFolder: string },
 ): Transport | null {
   if (ssh === null) return null;
   const { host, port, token, hostKey, forwards, program } = ssh;
@@ -130,7 +139,7 @@ function createSshTransport(
     token: token.reveal(),
     hostKeys: hostKey === null ? { kind: 'first-use', knownHostsFile } : { kind: 'pinned', key: hostKey },
     forwards,
-    folder: join(runDir, 'ssh'),
+    folder: sshFolder,
     get connectTimeoutMs() {
       return live().handshakeTimeoutMs;
     },

@@ -1,0 +1,165 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ConfigError, faultLine } from '../config/faults.ts';
+import { type LoadedConfig, type LoadOptions, loadConfig } from '../config/load.ts';
+import type { Config } from '../config/types.ts';
+import type { Settings } from '../diagnose/facts.ts';
+import type { OpenStreamOptions, ServiceStatus, StreamResult, Tools, TunnelTool } from '../diagnose/tools.ts';
+import { browse } from '../discovery/browse.ts';
+import { BufferPool } from '../link/buffer-pool.ts';
+import { MeetingCalls } from '../meeting/calls.ts';
+import { MeetingApi } from '../meeting/request.ts';
+import { parseNetstat } from '../monitor/netstat.ts';
+import { runNetstat } from '../monitor/run-netstat.ts';
+import { KeyFile } from '../pairing/key-file.ts';
+import { abortScope } from '../support/abort-scope.ts';
+import type { Clock } from '../support/clock.ts';
+import { Failure } from '../support/failures.ts';
+import type { Log } from '../support/log.ts';
+import { LocalForward } from '../tunnel/local-forward.ts';
+import { createTransport, TUNNEL_SOURCE } from './parts.ts';
+
+// What the diagnosis tries things with: the parts of the service itself, with the configuration of the service.
+
+const NETSTAT_TIMEOUT_MS = 3_000;
+
+interface Base {
+  clock: Clock;
+  log: Log;
+}
+
+/** @param service how to get the status of the running service */
+export function createTools(
+  config: Config,
+  { service, clock, log }: Base & { service: (signal: AbortSignal) => Promise<ServiceStatus> },
+): Tools {
+  const { monitor, pairing } = config;
+  const keyFile = new KeyFile({ path: pairing.authorizedKeysFile, log });
+  return {
+    service,
+    tunnel: tunnelTool(config, { clock, log }),
+    api: apiTool(config, clock),
+    connections: async (signal) => {
+      const options = { command: monitor.netstat, timeoutMs: NETSTAT_TIMEOUT_MS, clock, signal };
+      return parseNetstat(await runNetstat(options));
+    },
+    pairedKey: () => keyFile.current(),
+    browse: (timeoutMs, signal) => browse({ timeoutMs, clock, signal, log }),
+    openStream: (port, options) => openStream(config, port, options, clock),
+  };
+}
+
+function tunnelTool(config: Config, { clock, log }: Base): TunnelTool | null {
+  const pairingPorts = () => [config.http.port];
+  const transportIn = (sshFolder: string) =>
+    createTransport(config, () => config, { sshFolder, pairingPorts, clock, log });
+  const known = transportIn(tmpdir()); // only to be asked who it is
+  if (known === null) return null;
+  return {
+    transport: known.name,
+    peer: known.peer,
+    async dial(signal) {
+      // Not the folder of the service: its ssh would be ended.
+      const folder = await mkdtemp(join(tmpdir(), 'zeroforce-diagnose-'));
+      const transport = transportIn(join(folder, 'ssh')) ?? known;
+      const { scope, release } = abortScope(signal);
+      let up: Awaited<ReturnType<TunnelTool['dial']>> | null = null;
+      try {
+        const events = {
+          up: (session: Awaited<ReturnType<TunnelTool['dial']>>) => {
+            up = { protocol: session.protocol, peerDeviceKey: session.peerDeviceKey };
+            scope.abort(new Error('the session was only tried'));
+          },
+          note: () => undefined,
+        };
+        const { failure } = await transport.connect(events, scope.signal);
+        if (up === null) throw failure ?? new Failure('session.closed', 'the session was ended before it stood');
+        return up;
+      } catch (error) {
+        if (up !== null) return up;
+        throw withoutSecret(error, transport.secret);
+      } finally {
+        release();
+        await transport.close();
+        await rm(folder, { recursive: true, force: true });
+      }
+    },
+  };
+}
+
+/** A peer's words may repeat our token. */
+function withoutSecret(error: unknown, secret: string): unknown {
+  if (!(error instanceof Failure) || secret === '' || !error.message.includes(secret)) return error;
+  return new Failure(error.code, error.message.replaceAll(secret, '[secret]'));
+}
+
+function apiTool({ meetingApi }: Config, clock: Clock): Tools['api'] {
+  if (meetingApi === null) return null;
+  const { url, deviceKey, token, ca } = meetingApi;
+  const calls = new MeetingCalls(new MeetingApi({ url, token: token.reveal(), ca, clock }), deviceKey);
+  return {
+    url,
+    deviceKey,
+    device: (signal) => calls.device(signal),
+    availability: (signal) => calls.availability(signal),
+  };
+}
+
+/** One stream, as the other end of the tunnel would open it. */
+async function openStream(
+  { services }: Config,
+  port: number,
+  { greeting, timeoutMs, signal }: OpenStreamOptions,
+  clock: Clock,
+): Promise<StreamResult> {
+  const forward = new LocalForward({ services, sourceAddress: TUNNEL_SOURCE, pool: new BufferPool(), clock });
+  try {
+    return await new Promise<StreamResult>((resolve) => {
+      const end = forward.open(port, {
+        opened: () => end.write(Buffer.from(greeting), () => undefined),
+        failed: (reason, sentence) => settle({ kind: 'failed', reason, sentence }),
+        data: ({ bytes }) => settle({ kind: 'answered', firstBytes: Buffer.from(bytes) }),
+        ended: () => settle({ kind: 'closed', reset: false }),
+        closed: (error) => settle({ kind: 'closed', reset: error !== null }),
+      });
+      const silent = () => settle({ kind: 'silent' });
+      const cancel = clock.after(timeoutMs, silent);
+      signal.addEventListener('abort', silent);
+      const settle = (result: StreamResult) => {
+        cancel();
+        signal.removeEventListener('abort', silent);
+        end.destroy();
+        resolve(result);
+      };
+    });
+  } finally {
+    await forward.stop(0);
+  }
+}
+
+/** The configuration as a service would find it now, and all that is wrong with it. Never rejects for a broken one. */
+export async function readSettings(source: LoadOptions): Promise<Settings> {
+  let faults: string[] = [];
+  const strict = await loadConfig({ ...source, strict: true }).catch((error: unknown) => {
+    if (!(error instanceof ConfigError)) throw error;
+    faults = error.faults.map(faultLine);
+    return null;
+  });
+  const loaded = strict ?? (await loadConfig(source).catch(() => null)) ?? (await defaults());
+  const { config, notices, file, origin } = loaded;
+  return { config, faults, notices, file: strict === null ? (source.configFile ?? file) : file, origin };
+}
+
+/** Never there. */
+const NO_FILE = '/proc/self/none';
+
+/** What a device has that nobody has configured, for the checks that need little of it. */
+function defaults(): Promise<LoadedConfig> {
+  return loadConfig({ env: {}, configFile: NO_FILE, deployedFiles: { meeting: [], deviceInfo: NO_FILE } });
+}
+
+/** How a device is called in a report. */
+export function nameOf({ meeting, meetingApi }: Config): string {
+  return (meeting ?? meetingApi)?.deviceKey ?? hostname();
+}

@@ -1,0 +1,5 @@
+import type { Check } from './check.ts';
+import { configValid } from './checks/config-valid.ts';
+
+/** Every check that there is; the runner orders them by `CHECK_IDS`. */
+export const CHECKS: readonly Check[] = [configValid];

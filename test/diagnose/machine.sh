@@ -1,0 +1,38 @@
+#!/bin/sh
+# Makes a throw-away machine of the namespaces it is started in (machine.ts), and stays as its first process.
+# $1: a folder for what the machine writes; $2: its name.
+set -eu
+folder=$1
+mount -t tmpfs tmpfs "$folder"
+for each in etc root home opt boot var; do
+  mkdir -p "$folder/$each/upper" "$folder/$each/work"
+  mount -t overlay -o "lowerdir=/$each,upperdir=$folder/$each/upper,workdir=$folder/$each/work" overlay "/$each"
+done
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/sshd /run/lock /root/.ssh
+chmod 700 /root /root/.ssh
+rm -rf /etc/zeroforce /var/lib/zeroforce /etc/ssh/sshd_config.d /root/.ssh/*
+ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/machine_host_key
+hostname "$2"
+printf '127.0.0.1 localhost %s\n::1 localhost\n' "$2" >/etc/hosts
+# Nobody answers there, and says so at once.
+echo 'nameserver 127.0.0.1' >/etc/resolv.conf
+: >/etc/hosts.allow
+: >/etc/hosts.deny
+
+ip link set lo up
+unshare --net sleep infinity &
+lan=$!
+own=$(readlink /proc/self/ns/net)
+while [ "$(readlink "/proc/$lan/ns/net")" = "$own" ]; do sleep 0.01; done
+ip link add eth0 type veth peer name eth0 netns "$lan"
+ip addr add 192.168.77.10/24 dev eth0
+ip link set eth0 up
+nsenter -t "$lan" -n sh -c 'ip link set lo up; ip addr add 192.168.77.1/24 dev eth0; ip link set eth0 up'
+ip route add default via 192.168.77.1
+echo "ready $lan"
+# Whoever loses its parent comes here, and must not stay as a zombie.
+while :; do
+  sleep 3600 &
+  wait $!
+done

@@ -1,0 +1,243 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { connect, createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import type { Test } from 'tap';
+import type { CheckReport, Report } from '../../src/diagnose/report.ts';
+import { endChild, type Output, run } from '../support/processes.ts';
+import { PROGRAM } from '../support/service.ts';
+import { until } from '../support/until.ts';
+
+export const NEEDS_MACHINE = [
+  'root',
+  'namespaces',
+  'ip',
+  'nsenter',
+  'unshare',
+  'sshd',
+  'ssh-keygen',
+  'netstat',
+] as const;
+
+/** Its own address in the home network, and the one of another machine there, which is its default route, too. */
+export const ADDRESS = '192.168.77.10';
+export const LAN_PEER = '192.168.77.1';
+
+export interface Daemon {
+  log(): string;
+  stop(): Promise<void>;
+}
+
+export interface Diagnosis {
+  code: number | null;
+  report: Report;
+  check(id: string): CheckReport;
+}
+
+/**
+ * A throw-away machine: this one's programs, with /etc, /root, /home, /opt, /boot, /var and /run of its own, and with
+ * processes, host name and network of its own. /tmp is shared. It ends with the test, and all that runs in it.
+ */
+export interface Machine {
+  /** A command in front of another one, which then runs inside as root. */
+  inside: readonly string[];
+  /** The same at the other machine of the home network: only the network differs. */
+  inLan: readonly string[];
+  /** Where a file of the machine is found from outside. */
+  path(path: string): string;
+  /** Writes a file of the machine, and its folders. */
+  write(path: string, text: string, mode?: number): Promise<void>;
+  /** Runs a shell script inside; throws where it fails. */
+  sh(script: string): Promise<Output>;
+  /** Starts a program inside that stays; `ready` is what it prints when it can be used. */
+  start(command: readonly string[], ready: RegExp | null, env?: Record<string, string>): Promise<Daemon>;
+  /** `tunnel-agent ARGS` inside. */
+  agent(args: readonly string[], env?: Record<string, string>): Promise<Output>;
+  /** `tunnel-agent diagnose --json ARGS` inside. */
+  diagnose(args?: readonly string[], env?: Record<string, string>): Promise<Diagnosis>;
+  /** The sshd of the system with `lines` as its whole /etc/ssh/sshd_config, on port 22 where they do not say otherwise. */
+  sshd(lines?: string, file?: string): Promise<Daemon>;
+  /** Writes /etc/zeroforce/config.json. */
+  configure(config: object): Promise<void>;
+  /** The service, as /etc/zeroforce/config.json says; ready when this returns. */
+  service(env?: Record<string, string>): Promise<Daemon>;
+  /** Makes a TCP port of this test's process reachable inside at `port` of `host`; an end or a reset is passed on as an end. */
+  expose(ownPort: number, port: number, host?: string): Promise<Daemon>;
+}
+
+const SETUP = resolve(import.meta.dirname, '../../../test/diagnose/machine.sh');
+const RELAY = resolve(import.meta.dirname, 'relay-child.js');
+export async function machine(t: Test, hostname = 'raspi'): Promise<Machine> {
+  const folder = mkdtempSync(join(tmpdir(), 'zeroforce-machine-'));
+  const holder = spawn(
+    'unshare',
+    [
+      ...['--mount', '--net', '--pid', '--uts', '--ipc', '--fork', '--kill-child', '--mount-proc'],
+      'sh',
+      SETUP,
+      folder,
+      hostname,
+    ],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
+    },
+  );
+  let said = '';
+  holder.stdout.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+  });
+  const daemons = new Set<Daemon>();
+  t.teardown(async () => {
+    for (const daemon of daemons) await daemon.stop();
+    await endChild(holder, 'SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const [, lan = ''] = await until('the machine', () => {
+    if (holder.exitCode !== null) throw new Error('the machine did not start');
+    return /^ready (\d+)$/m.exec(said);
+  });
+  const init = readFileSync(`/proc/${holder.pid}/task/${holder.pid}/children`, 'utf8').trim();
+  const inside = ['nsenter', '-t', init, '-m', '-n', '-p', '-u', '-i', '--'];
+  const inLan = [...inside, 'nsenter', '-t', lan, '-n', '--'];
+  const path = (inner: string) => `/proc/${init}/root${inner}`;
+  const base = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root' };
+
+  const write: Machine['write'] = async (inner, text, mode = 0o644) => {
+    await mkdir(path(dirname(inner)), { recursive: true });
+    await writeFile(path(inner), text);
+    await chmod(path(inner), mode);
+  };
+  const inRun = (command: readonly string[], env: Record<string, string> = {}) => {
+    const [program = '', ...args] = [...inside, ...command];
+    return run(program, args, { env: { ...base, ...env }, timeoutMs: 60_000 });
+  };
+  const start: Machine['start'] = async (command, ready, env = {}) => {
+    const daemon = await startDaemon([...inside, ...command], ready, { ...base, ...env });
+    daemons.add(daemon);
+    return daemon;
+  };
+  const agent: Machine['agent'] = (args, env) => inRun([PROGRAM, ...args], env);
+  return {
+    inside,
+    inLan,
+    path,
+    write,
+    async sh(script) {
+      const output = await inRun(['sh', '-euc', script]);
+      if (output.code !== 0) throw new Error(`${script}\n${output.stdout}${output.stderr}`);
+      return output;
+    },
+    start,
+    agent,
+    async diagnose(args = [], env = {}) {
+      const { code, stdout, stderr } = await agent(['diagnose', '--json', ...args], env);
+      if (!stdout.startsWith('{')) throw new Error(`diagnose ended with ${code}: ${stdout}${stderr}`);
+      const report = JSON.parse(stdout) as Report;
+      return {
+        code,
+        report,
+        check(id) {
+          const found = report.checks.find((check) => check.id === id);
+          if (found === undefined) throw new Error(`no check ${id} in the report`);
+          return found;
+        },
+      };
+    },
+    async sshd(lines = '', file = '/etc/ssh/sshd_config') {
+      await write(file, `HostKey /etc/ssh/machine_host_key\n${lines}\n`, 0o600);
+      return start(['/usr/sbin/sshd', '-D', '-e', '-f', file], /Server listening on/);
+    },
+    configure: (config) => write('/etc/zeroforce/config.json', JSON.stringify(config), 0o600),
+    service: (env) => start([PROGRAM, 'run'], /"the service is ready"/, env),
+    async expose(ownPort, port, host = '127.0.0.1') {
+      const socket = `${folder}.${port}.sock`; // beside the folder, which is another one inside
+      const server = await relayTo(ownPort, socket);
+      const daemon = await start([process.execPath, RELAY, host, String(port), socket], /listening/);
+      const whole: Daemon = {
+        log: daemon.log,
+        async stop() {
+          await daemon.stop();
+          server.close();
+          rmSync(socket, { force: true });
+        },
+      };
+      daemons.add(whole);
+      return whole;
+    },
+  };
+}
+
+/** A socket in the file system leads from one network namespace to another. */
+async function relayTo(port: number, path: string): Promise<Server> {
+  const server = createServer((near) => {
+    const far = connect(port, '127.0.0.1');
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from.on('error', () => to.destroy());
+      from.on('close', () => to.destroy());
+      from.pipe(to);
+    }
+  });
+  server.listen(path);
+  await once(server, 'listening');
+  return server;
+}
+
+async function startDaemon(
+  command: readonly string[],
+  ready: RegExp | null,
+  env: Record<string, string>,
+): Promise<Daemon> {
+  const [program = '', ...args] = command;
+  const child: ChildProcess = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  let log = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      log += text;
+    });
+  }
+  try {
+    await until(command.join(' '), () => {
+      if (child.exitCode !== null) throw new Error(`${command.join(' ')} ended with ${child.exitCode}:\n${log}`);
+      return ready === null || ready.test(log);
+    });
+  } catch (error) {
+    await endChild(child, 'SIGKILL');
+    throw error;
+  }
+  return { log: () => log, stop: () => endChild(child) };
+}
+
+/** `found` names the cause of what was made: it is the cause, and nothing else failed. */
+export function expectCause(t: Test, { report, code }: Diagnosis, id: string, summary?: RegExp): void {
+  const failed = report.checks
+    .filter(({ status }) => status === 'fail')
+    .map((check) => `${check.id}: ${check.summary}`);
+  t.equal(report.cause, id, `the cause is ${id}`);
+  t.equal(failed.length, 1, `nothing else fails: ${failed.join(' | ')}`);
+  t.equal(code, 1);
+  t.notOk(report.ok);
+  const check = report.checks.find((each) => each.id === id);
+  if (summary !== undefined) t.match(check?.summary, summary);
+  t.type(check?.remedy, 'string', 'it says what to do');
+  t.type(check?.evidence, 'string', 'it says what it saw');
+}
+
+/** Nothing failed, and nothing is to be looked at. */
+export function expectHealthy(t: Test, { report, code }: Diagnosis, allowed: readonly string[] = []): void {
+  const alarms = report.checks.filter(
+    ({ id, status }) => (status === 'fail' || status === 'warn') && !allowed.includes(id),
+  );
+  t.strictSame(
+    alarms.map(({ id, status, summary, evidence }) => `${id} ${status}: ${summary} (${evidence})`),
+    [],
+    'no false alarm',
+  );
+  t.equal(code, 0);
+}
