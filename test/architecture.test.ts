@@ -78,6 +78,7 @@ const HOMES: Record<string, string[]> = {
   kysely: ['gateway'],
   libsql: ['gateway'],
   multer: ['pairing'],
+  nanotar: ['diagnose'],
   pino: ['support'],
   'prom-client': ['gateway'],
   'rate-limiter-flexible': ['pairing'],
