@@ -1,7 +1,8 @@
 import { requestControl } from '../control/client.ts';
 import { createTools, nameOf, readSettings } from '../device/diagnosis-tools.ts';
+import { checkBundlePath, writeBundle } from '../diagnose/bundle.ts';
 import { CHECKS } from '../diagnose/checks.ts';
-import type { DiagnoseOptions } from '../diagnose/facts.ts';
+import type { DiagnoseOptions, Subject } from '../diagnose/facts.ts';
 import type { Report } from '../diagnose/report.ts';
 import { runChecks } from '../diagnose/runner.ts';
 import type { ServiceStatus } from '../diagnose/tools.ts';
@@ -35,31 +36,44 @@ export async function diagnose(
   request: Request,
   { version, style }: { version: string; style: Style },
 ): Promise<number> {
-  const { watch, options } = request;
+  const { watch, options, json, bundle } = request;
   if (options.dial === 'always') {
     process.stderr.write(
       'tunnel-agent: --dial replaces a session that the service holds, and whoever works through it\n',
     );
   }
   const interruption = interruptions();
+  // The checks go on without the one that met it, and their report is needed all the more.
+  process.on('uncaughtException', ({ message }) =>
+    process.stderr.write(`tunnel-agent: a check met a fault of its own: ${message}\n`),
+  );
   const run: Run = { source, request, version, style, signal: interruption.signal };
   if (watch) return (await watchRounds(run)) ?? interruption.code();
-  const report = await look(run, options, progressFor(request, style));
+  if (bundle !== null) await checkBundlePath(bundle);
+  const { report, subject } = await look(run, options, progressFor(request, style));
   if (run.signal.aborted) return interruption.code();
-  await print(request.json ? `${JSON.stringify(report, null, 2)}\n` : wholeText(report, run));
+  await print(json ? `${JSON.stringify(report, null, 2)}\n` : wholeText(report, run));
+  if (bundle === null) return exitOf(report);
+  const text = reportText(report, { others: 'told' });
+  await writeBundle(bundle, { report, text, subject, source: configSource(source), signal: run.signal });
+  process.stderr.write(`tunnel-agent: everything for support is in ${bundle}\n`);
   return exitOf(report);
 }
 
-/** Goes on until it is interrupted, and tells what changes. @returns the exit code of the last round; null without one */
+/** Goes on until it is interrupted, or nobody reads it any more, and tells what changes. @returns the exit code of the last round; null without one */
 async function watchRounds(run: Run): Promise<number | null> {
   const { request, style, signal } = run;
   let before: Report | null = null;
-  while (!signal.aborted) {
+  let isRead = true;
+  process.stdout.once('error', () => {
+    isRead = false;
+  });
+  while (isRead && !signal.aborted) {
     const first = before === null;
     // The attempts of the service must not be disturbed time and again.
     const options =
       first || request.options.dial === 'always' ? request.options : { ...request.options, dial: 'never' as const };
-    const report = await look(run, options, progressFor(request, style, !first));
+    const { report } = await look(run, options, progressFor(request, style, !first));
     if (signal.aborted) break;
     if (request.json) await print(`${JSON.stringify(report)}\n`);
     else await print(before === null ? wholeText(report, run) : changesText(before, report, { style, width: width() }));
@@ -74,23 +88,24 @@ async function look(
   { source, request, version, signal }: Run,
   options: DiagnoseOptions,
   progress: Progress,
-): Promise<Report> {
+): Promise<{ report: Report; subject: Subject }> {
   const settings = await readSettings(configSource(source));
   const { config } = settings;
   const clock = systemClock;
   const service = async () =>
     (await requestControl(config.runDir, 'GET /status', { timeoutMs: SERVICE_TIMEOUT_MS })) as ServiceStatus;
   const tools = createTools(config, { service, clock, log: createLog('silent') });
+  const subject: Subject = { version, settings, options, tools, clock };
   const report = await runChecks({
     checks: chosen(request),
-    subject: { version, settings, options, tools, clock },
+    subject,
     device: nameOf(config),
     startedAt: new Date().toISOString(),
     signal,
     onProgress: progress.on,
   });
   progress.end();
-  return report;
+  return { report, subject };
 }
 
 function chosen({ only }: Request): typeof CHECKS {
@@ -126,7 +141,7 @@ function print(text: string): Promise<void> {
   return new Promise((resolve) => void process.stdout.write(text, () => resolve()));
 }
 
-/** Ends the run at the first signal, and where nobody reads what is printed. */
+/** Ends the run at the first signal, or when the process that guards this one is gone. */
 function interruptions(): { signal: AbortSignal; code: () => number } {
   const scope = new AbortController();
   let code: number = EXIT.failed;
@@ -135,7 +150,6 @@ function interruptions(): { signal: AbortSignal; code: () => number } {
     scope.abort();
   };
   for (const signal of SIGNALS) process.on(signal, end);
-  process.stdout.on('error', () => scope.abort());
   process.once('disconnect', () => scope.abort());
   process.channel?.unref();
   return { signal: scope.signal, code: () => code };

@@ -31,7 +31,7 @@ export async function inOwnProcess(): Promise<number> {
   let said: number | null = null;
   child.on('message', (code) => {
     said = Number(code);
-    setTimeout(() => child.kill('SIGKILL'), 2 * GRACE_MS);
+    setTimeout(() => child.kill('SIGKILL'), 2 * GRACE_MS).unref();
   });
   const [code] = (await once(child, 'exit')) as [number | null];
   return said ?? code ?? EXIT.failed;
