@@ -10,8 +10,8 @@ export interface TextOptions {
   others?: 'told' | 'named' | 'omitted';
 }
 
-const WORDS = { fail: 'FAILED', warn: 'WARNING', unknown: 'UNKNOWN', ok: 'ok', skip: 'skipped' } as const;
-const COLOURS = { fail: 'bad', warn: 'warn', unknown: 'warn', ok: 'good', skip: 'strong' } as const;
+export const WORDS = { fail: 'FAILED', warn: 'WARNING', unknown: 'UNKNOWN', ok: 'ok', skip: 'skipped' } as const;
+export const COLOURS = { fail: 'bad', warn: 'warn', unknown: 'warn', ok: 'good', skip: 'strong' } as const;
 
 /**
  * A report as a person reads it: what failed, what is to be looked at, what is not known, what is in order; and last,
@@ -108,7 +108,7 @@ export function progressLine({ id, status, summary }: CheckReport, style: Style 
  * `first` and the text, broken between words at `width`; the lines that follow are indented as far, or by `indent`.
  * @param shown `first` as it is printed: colours have no width
  */
-function hanging(
+export function hanging(
   first: string,
   text: string,
   width: number | null,
@@ -126,30 +126,4 @@ function hanging(
     empty = false;
   }
   return shown + lines.join('\n').slice(first.length);
-}
-
-/** What is not the same as in the report before, a line or two a check; empty where nothing has changed. */
-export function changesText(before: Report, after: Report, options: Pick<TextOptions, 'style' | 'width'> = {}): string {
-  const { style = PLAIN, width = null } = options;
-  const known = new Map(before.checks.map((check) => [check.id, check]));
-  const lines = after.checks.flatMap((check) => {
-    const earlier = known.get(check.id);
-    if (earlier !== undefined && essence(earlier) === essence(check)) return [];
-    const [was, is] = [WORDS[earlier?.status ?? 'unknown'], WORDS[check.status]];
-    const change = was === is ? `still ${is}` : `was ${was}, now ${is}`;
-    const shown = `${style[COLOURS[check.status]](check.id)} ${change}: `;
-    const told = hanging(`${check.id} ${change}: `, check.summary, width, { indent: '  ', shown });
-    return [told, ...(check.remedy === null || is === was ? [] : [hanging('  do: ', check.remedy, width)])];
-  });
-  if (lines.length === 0) return '';
-  const cause =
-    after.cause === before.cause
-      ? []
-      : [after.cause === null ? style.good('Nothing fails any more.') : `The cause: ${style.strong(after.cause)}`];
-  return `${[after.startedAt, ...lines, ...cause].join('\n')}\n`;
-}
-
-/** What has to differ for a change to be told: numbers change all the time, and so do the words of what is in order. */
-function essence({ status, summary }: CheckReport): string {
-  return status === 'ok' || status === 'skip' ? status : `${status} ${summary.replace(/\d+/g, '#')}`;
 }
