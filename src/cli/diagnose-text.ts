@@ -21,23 +21,26 @@ export function reportText(report: Report, options: TextOptions = {}): string {
   const { style = PLAIN, width = null, others = 'named' } = options;
   const { checks, version, device, startedAt, durationMs } = report;
   const having = (status: CheckReport['status']) => checks.filter((check) => check.status === status);
-  const told = (each: readonly CheckReport[]) => each.map((check) => checkText(check, { style, width }));
-  const named = (word: string, { length }: readonly CheckReport[], each: readonly CheckReport[]) =>
-    length === 0 ? [] : [hanging(`${word}: `, each.map(({ id }) => id).join(', '), width)];
+  const told = (status: CheckReport['status']) => having(status).map((check) => checkText(check, { style, width }));
+  const named = (status: 'ok' | 'skip') => {
+    const ids = having(status).map(({ id }) => id);
+    return ids.length === 0 ? [] : [hanging(`${WORDS[status]}: `, ids.join(', '), width)];
+  };
 
-  const head = `tunnel-agent ${version} on ${device}, ${startedAt}: ${counted(checks.length, 'check')} in ${(durationMs / 1000).toFixed(1)} s`;
-  const [ok, skipped] = [having('ok'), having('skip')];
+  const seconds = (durationMs / 1_000).toFixed(1);
+  const head = `tunnel-agent ${version} on ${device}, ${startedAt}: ${counted(checks.length, 'check')} in ${seconds} s`;
+  const unknown = others === 'told' ? told('unknown') : unknownParts(having('unknown'), { style, width });
   const rest = {
-    told: [...told(skipped), ...told(ok)],
-    named: [[...named('ok', ok, ok), ...named('skipped', skipped, skipped)].join('\n')],
+    told: [...told('skip'), ...told('ok')],
+    named: [[...named('ok'), ...named('skip')].join('\n')],
     omitted: [],
-  }[others];
+  };
   const parts = [
-    ...(others === 'omitted' ? [] : [hanging('', head, width)]),
-    ...told(having('fail')),
-    ...told(having('warn')),
-    ...unknownParts(having('unknown'), { style, width }),
-    ...rest,
+    hanging('', head, width),
+    ...told('fail'),
+    ...told('warn'),
+    ...unknown,
+    ...rest[others],
     conclusion(report, { style, width }),
   ];
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
@@ -46,10 +49,11 @@ export function reportText(report: Report, options: TextOptions = {}): string {
 type Look = Required<Pick<TextOptions, 'style' | 'width'>>;
 
 /** One check, with its evidence and what to do. */
-function checkText({ id, title, status, summary, evidence, remedy }: CheckReport, { style, width }: Look): string {
+function checkText(check: CheckReport, look: Look): string {
+  const { evidence, remedy } = check;
+  const { width } = look;
   return [
-    `${style[COLOURS[status]](WORDS[status])} ${style.strong(id)}: ${title}`,
-    hanging('  ', summary, width),
+    headText(check, look),
     ...(evidence ?? '')
       .split('\n')
       .filter((line) => line !== '')
@@ -58,18 +62,18 @@ function checkText({ id, title, status, summary, evidence, remedy }: CheckReport
   ].join('\n');
 }
 
+function headText({ id, status, summary }: CheckReport, { style, width }: Look): string {
+  const shown = `${style[COLOURS[status]](WORDS[status])} ${style.strong(id)}: `;
+  return hanging(`${WORDS[status]} ${id}: `, summary, width, { indent: '  ', shown });
+}
+
 /** Many lack the same thing, being root for example: it is said once. */
-function unknownParts(checks: readonly CheckReport[], { style, width }: Look): string[] {
+function unknownParts(checks: readonly CheckReport[], look: Look): string[] {
   const remedies = [...new Set(checks.map(({ remedy }) => remedy))];
   return remedies.map((remedy) =>
     [
-      ...checks
-        .filter((check) => check.remedy === remedy)
-        .map(({ id, summary }) => {
-          const shown = `${style[COLOURS.unknown](WORDS.unknown)} ${style.strong(id)}: `;
-          return hanging(`${WORDS.unknown} ${id}: `, summary, width, { indent: '  ', shown });
-        }),
-      ...(remedy === null ? [] : [hanging('  do: ', remedy, width)]),
+      ...checks.filter((check) => check.remedy === remedy).map((check) => headText(check, look)),
+      ...(remedy === null ? [] : [hanging('  do: ', remedy, look.width)]),
     ].join('\n'),
   );
 }
@@ -79,7 +83,8 @@ function conclusion(report: Report, { style, width }: Look): string {
   const cause = causeOf(checks);
   if (cause === null) return nothingFailed(checks, { style, width });
   const more = checks.filter(({ status, id }) => status === 'fail' && id !== cause.id).map(({ id }) => id);
-  const also = more.length === 0 ? [] : [hanging('', `Failed for reasons of their own: ${more.join(', ')}`, width)];
+  const own = more.length === 1 ? 'a reason of its own' : 'reasons of their own';
+  const also = more.length === 0 ? [] : [hanging('', `Failed for ${own}: ${more.join(', ')}`, width)];
   return [
     ...also,
     `${style.bad('The cause:')} ${style.strong(cause.id)}`,
