@@ -119,6 +119,8 @@ export interface ServiceStatus {
     forwards: readonly { name: string; localPort: number; remotePort: number }[];
     streams: number;
     sessions: number;
+    /** Null unless the state is `waiting`. */
+    nextAttemptInMs: number | null;
     lastFailure: PastFailure | null;
   } | null;
   faults: readonly { code: FailureCode; sentence: string; remedy: string }[];
