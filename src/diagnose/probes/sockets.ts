@@ -54,7 +54,7 @@ export const listeners: Probe<Listeners> = async (facts) => {
 };
 
 /** sshd and dropbear listen for each family on a socket of its own, whatever the default of the system is. */
-const ONE_FAMILY = new Set(['sshd', 'dropbear', 'dropbearmulti']);
+const ONE_FAMILY = new Set(['sshd', 'dropbear']);
 
 function takesIpv4(owners: readonly RunningProgram[], dualStack: boolean): boolean | null {
   if (owners.length === 0) return null;
@@ -71,6 +71,9 @@ export const programs: Probe<RunningProgram[]> = async () => {
   return found;
 };
 
+/** Programs that are what they are called as. */
+const MANY_IN_ONE = new Set(['busybox', 'toybox', 'dropbearmulti']);
+
 function programOf(pid: number): RunningProgram | null {
   // `pid (name) state ppid … starttime …`: the name may hold anything, also blanks and brackets.
   const [, comm, rest] = /^\d+ \((.*)\) (\S.*)$/s.exec(text(`/proc/${pid}/stat`).trim()) ?? [];
@@ -79,7 +82,7 @@ function programOf(pid: number): RunningProgram | null {
   const path = link(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '') ?? null;
   return {
     pid,
-    name: path === null ? comm : basename(path),
+    name: path === null || MANY_IN_ONE.has(basename(path)) ? comm : basename(path),
     path,
     words: text(`/proc/${pid}/cmdline`).replace(/\0+$/, '').split('\0'),
     state: fields[0] ?? '',
