@@ -52,6 +52,8 @@ const PURE = [
   /^pairing\/machine\.ts$/,
   /^diagnose\/(ids|check|checks|report)\.ts$/,
   /^diagnose\/proxy\//,
+  /^diagnose\/(socket-table|strict-modes)\.ts$/,
+  /^diagnose\/sshd\//,
   /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,
   /^meeting\/(?:answers|authorized-keys|schedule|ssh-key|words)\.ts$/,
   /^openssh\/(config|log-lines|progress)\.ts$/,
