@@ -6,6 +6,9 @@ import { proxyConnect } from './checks/proxy-connect.ts';
 import { proxyHandshake } from './checks/proxy-handshake.ts';
 import { proxySession } from './checks/proxy-session.ts';
 import { proxyTls } from './checks/proxy-tls.ts';
+import { publicPort } from './checks/public-port.ts';
+import { tunnelServices } from './checks/tunnel-services.ts';
+import { tunnelTarget } from './checks/tunnel-target.ts';
 
 /** Every check that there is; the runner orders them by `CHECK_IDS`. */
 export const CHECKS: readonly Check[] = [
@@ -16,4 +19,7 @@ export const CHECKS: readonly Check[] = [
   proxyHandshake,
   proxySession,
   proxyTls,
+  publicPort,
+  tunnelServices,
+  tunnelTarget,
 ];

@@ -42,7 +42,12 @@ export async function scriptedProxy(t: Test, device: Machine, port = PROXY_PORT,
 /** Waits until the service says so of its tunnel. */
 export async function untilTunnel(
   device: Machine,
-  what: (tunnel: { state: string; sessions: number; attempts: number; lastFailure: { code: string } | null }) => boolean,
+  what: (tunnel: {
+    state: string;
+    sessions: number;
+    attempts: number;
+    lastFailure: { code: string } | null;
+  }) => boolean,
 ): Promise<void> {
   await until('the tunnel of the service', async () => {
     const { stdout } = await device.agent(['status', '--json']);

@@ -1,4 +1,4 @@
-import t from 'tap';
+import t, { type Test } from 'tap';
 import type { RawAgent } from '../support/raw-proxy.ts';
 import { requires } from '../support/requires.ts';
 import { expectCause, expectHealthy, LAN_PEER, machine, NEEDS_MACHINE } from './machine.ts';
@@ -16,7 +16,7 @@ t.test('a proxy that does not take the device, one way after the other', require
   });
 
   const { proxy, scripted } = await scriptedProxy(t, device);
-  const answers = (t: t.Test, script: (agent: RawAgent) => void, summary: RegExp) => {
+  const answers = (t: Test, script: (agent: RawAgent) => void, summary: RegExp) => {
     scripted.script = script;
     return device.diagnose().then((found) => {
       expectCause(t, found, 'proxy.handshake', summary);

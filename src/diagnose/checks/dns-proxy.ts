@@ -116,7 +116,7 @@ function oddReason(addresses: readonly string[]): string | null {
 
 /** An address of the DNS server that is not the one of /etc/hosts, and where somebody accepts connections. */
 async function otherOpinion(
-  { clock, signal }: Facts,
+  { clock }: Facts,
   host: string,
   port: number,
   known: readonly string[],
@@ -125,5 +125,5 @@ async function otherOpinion(
   const found = await resolver.resolve4(host).catch(() => []);
   const [other] = found.filter((address) => !known.includes(address));
   if (other === undefined) return null;
-  return (await accepts(other, port, SECOND_OPINION_MS, clock, signal)) ? other : null;
+  return (await accepts(other, port, SECOND_OPINION_MS, clock)) ? other : null;
 }
