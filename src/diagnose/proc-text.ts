@@ -1,24 +1,4 @@
-// What the files of /proc say about processes and Unix sockets (proc(5)), read without looking at any.
-
-export interface ProcessState {
-  /** `R` running, `S` sleeping, `D` waiting for a disk, `T` stopped, `Z` ended. */
-  readonly state: string;
-  /** Ticks between the start of the system and that of the process. */
-  readonly startedTicks: number;
-}
-
-/** /proc/PID/stat; null where it is cut. The name in brackets may hold anything, brackets too. */
-export function parseStat(text: string): ProcessState | null {
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [state = ''] = fields;
-  const startedTicks = Number(fields[19]);
-  return /^[A-Z]$/i.test(state) && Number.isFinite(startedTicks) ? { state, startedTicks } : null;
-}
-
-/** /proc/PID/cmdline. */
-export function parseArguments(text: string): string[] {
-  return text.replace(/\0$/, '').split('\0');
-}
+// What the files of /proc say about a process and about Unix sockets (proc(5)).
 
 /** The inode of the listening socket at a path, out of /proc/net/unix; the last one, where a path was used again. */
 export function unixListener(table: string, path: string): number | null {
@@ -60,4 +40,14 @@ export function placesOf(args: readonly string[], environment: string): { config
     config: joined ?? (at === -1 ? null : (args[at + 1] ?? null)),
     runDir: runDir?.slice('ZEROFORCE_RUN_DIR='.length) ?? null,
   };
+}
+
+/** The inodes of the sockets bound to a UDP port, out of /proc/net/udp or udp6. */
+export function udpInodes(table: string, port: number): number[] {
+  return table
+    .split('\n')
+    .slice(1)
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, local = '']) => Number.parseInt(local.split(':')[1] ?? '', 16) === port)
+    .map((fields) => Number(fields[9]));
 }

@@ -3,7 +3,7 @@ import type { Config } from '../../config/types.ts';
 import { defineCheck } from '../check.ts';
 import { judgeClock, WRITTEN_MS } from '../clock-sanity.ts';
 import type { Facts } from '../facts.ts';
-import { processes } from '../probes/processes.ts';
+import { programs } from '../probes/sockets.ts';
 
 export const clockSane = defineCheck({
   id: 'clock.sane',
@@ -78,9 +78,8 @@ async function hints(facts: Facts, files: readonly { path: string; ms: number }[
 const TIME_CLIENTS = /^(?:ntpd|ntpsec|chronyd|systemd-timesyncd|systemd-timesyn|openntpd|sntp)$/;
 
 async function timeClients(facts: Facts): Promise<string[]> {
-  const names = (await facts.get(processes)).map(({ args }) => args[0]?.split('/').at(-1)?.replace(/:$/, '') ?? '');
-  const busybox = (await facts.get(processes)).filter(({ args }) => args[0]?.endsWith('busybox') && args[1] === 'ntpd');
-  return [...new Set([...names.filter((name) => TIME_CLIENTS.test(name)), ...busybox.map(() => 'ntpd')])];
+  const names = (await facts.get(programs)).map(({ name }) => name);
+  return [...new Set(names.filter((name) => TIME_CLIENTS.test(name)))];
 }
 
 async function ntpRemedy(facts: Facts): Promise<string> {

@@ -5,10 +5,9 @@ import { defineCheck } from '../check.ts';
 import type { Facts } from '../facts.ts';
 import { logCommand, startCommand } from '../init-words.ts';
 import { askInitSystem, initSystem } from '../probes/init-system.ts';
-import { describeProcess, processes, socketHolders } from '../probes/processes.ts';
 import { service } from '../probes/service.ts';
 import { type ServiceProcess, serviceProcesses } from '../probes/service-processes.ts';
-import { unixListener } from '../proc-text.ts';
+import { describeProgram, unixSocketHolder } from '../probes/socket-holders.ts';
 
 const SOCKET = 'control.sock';
 /** A Pi needs a few seconds from the start of the process to its socket. */
@@ -85,7 +84,7 @@ export const serviceRunning = defineCheck({
     if (failure.code === 'service.not-permitted') return say.found('notPermitted', { socket }, said);
     const running = await facts.get(serviceProcesses);
     const [process] = running.filter(({ places }) => isHere(places, facts)).concat(running);
-    const evidence = [said, process === undefined ? 'no process tunnel-agent run' : describeProcess(process), await askInitSystem(facts)]
+    const evidence = [said, process === undefined ? 'no process tunnel-agent run' : describeProgram(process), await askInitSystem(facts)]
       .filter((line) => line !== null)
       .join('\n');
 
@@ -96,10 +95,10 @@ export const serviceRunning = defineCheck({
       if (!isHere(process.places, facts)) return say.found('elsewhere', { pid: process.pid, ...elsewhere(process) }, evidence);
       return say.found('deaf', { pid: process.pid, socket, start }, evidence);
     }
-    const holder = await socketHolder(facts, socket);
+    const holder = await unixSocketHolder(facts, socket);
     const ours = running.find(({ pid }) => pid === holder?.pid) ?? (holder === null ? process : undefined);
     if (ours !== undefined) return say.found('hung', { pid: ours.pid, state: stateInWords(ours.state), start }, evidence);
-    const program = holder === null ? 'a program that this user may not see' : describeProcess(holder);
+    const program = holder === null ? 'a program that this user may not see' : describeProgram(holder);
     return say.found('stranger', { socket, program, start }, evidence);
   },
 });
@@ -118,17 +117,9 @@ function elsewhere({ places: { config, runDir } }: ServiceProcess): { places: st
   };
 }
 
-async function ageSeconds({ startedTicks }: ServiceProcess): Promise<number> {
+async function ageSeconds({ startTicks }: ServiceProcess): Promise<number> {
   const uptime = Number.parseFloat(await readFile('/proc/uptime', 'utf8').catch(() => ''));
-  return Number.isNaN(uptime) ? Number.POSITIVE_INFINITY : Math.max(0, Math.round(uptime - startedTicks / TICKS_PER_SECOND));
-}
-
-/** Who listens at a Unix socket; null where nobody does, or where this user may not see. */
-async function socketHolder(facts: Facts, path: string): Promise<{ pid: number; args: readonly string[] } | null> {
-  const inode = unixListener(await readFile('/proc/net/unix', 'latin1').catch(() => ''), path);
-  const pid = inode === null ? undefined : (await facts.get(socketHolders)).get(inode);
-  if (pid === undefined) return null;
-  return (await facts.get(processes)).find((each) => each.pid === pid) ?? { pid, args: [] };
+  return Number.isNaN(uptime) ? Number.POSITIVE_INFINITY : Math.max(0, Math.round(uptime - startTicks / TICKS_PER_SECOND));
 }
 
 const STATES: Readonly<Record<string, string>> = {

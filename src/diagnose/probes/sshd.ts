@@ -15,6 +15,15 @@ import { type Listener, type Listeners, listeners, programs, type RunningProgram
  */
 export type Role = 'sshd' | 'paired';
 
+/** A probe for each role. */
+export function perRole<T>(look: (facts: Facts, role: Role) => Promise<T>): (role: Role) => Probe<T> {
+  const probes: Record<Role, Probe<T>> = {
+    sshd: (facts) => look(facts, 'sshd'),
+    paired: (facts) => look(facts, 'paired'),
+  };
+  return (role) => probes[role];
+}
+
 /** The dedicated sshd of the image. */
 const DEDICATED_CONFIG = '/opt/beamer/beamer-ssh-tunnel';
 const SYSTEM_CONFIG = '/etc/ssh/sshd_config';
@@ -211,15 +220,8 @@ export interface Greetings {
 
 const GREETING_MS = 4_000;
 
-const greetingsByRole: Record<Role, Probe<Greetings>> = {
-  sshd: (facts) => greet(facts, 'sshd'),
-  paired: (facts) => greet(facts, 'paired'),
-};
-
 /** Real connections, one after the other: sshd drops some where many come at once (MaxStartups). */
-export function greetings(role: Role): Probe<Greetings> {
-  return greetingsByRole[role];
-}
+export const greetings = perRole(greet);
 
 async function greet(facts: Facts, role: Role): Promise<Greetings> {
   const { sources, lookAt } = await facts.get(sshServer(role));
