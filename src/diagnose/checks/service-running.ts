@@ -90,10 +90,11 @@ export const serviceRunning = defineCheck({
 
     if (failure.code === 'service.not-running') {
       if (process === undefined) return say.found('stopped', { start, log }, evidence);
+      if (!isHere(process.places, facts)) {
+        return say.found('elsewhere', { pid: process.pid, ...elsewhere(process) }, evidence);
+      }
       const seconds = await ageSeconds(process);
       if (seconds < START_SECONDS) return say.found('starting', { pid: process.pid, seconds }, evidence);
-      if (!isHere(process.places, facts))
-        return say.found('elsewhere', { pid: process.pid, ...elsewhere(process) }, evidence);
       return say.found('deaf', { pid: process.pid, socket, start }, evidence);
     }
     const holder = await unixSocketHolder(facts, socket);
