@@ -52,6 +52,7 @@ const PURE = [
   /^pairing\/machine\.ts$/,
   /^diagnose\/(ids|check|checks|guide|printable|report)\.ts$/,
   /^diagnose\/proxy\//,
+  /^diagnose\/(clock-sanity|debian-groups|disk-room|findings|key-expiry|monitor-view|pairing-past|pairing-window|proc-text)\.ts$/,
   /^diagnose\/(socket-table|strict-modes)\.ts$/,
   /^diagnose\/sshd\//,
   /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,
