@@ -1,6 +1,6 @@
 import { address } from './addresses.ts';
 import type { PacketFilter, Passage } from './evaluate.ts';
-import type { Decision, Field, Packet, Ruleset } from './model.ts';
+import type { Chain, Decision, Field, Lookup, Packet, Ruleset } from './model.ts';
 
 // What has to come in, as packets.
 
@@ -27,9 +27,15 @@ export type Fate =
   /** What listens where it was sent does not get it; `port` is null where it leaves this device or is not known. */
   | { readonly kind: 'diverted'; readonly by: Decision; readonly port: number | null };
 
-export type PacketName = 'first packet' | 'answer' | 'later packets';
+export type PacketName = 'first packet' | 'answer' | 'later packets' | 'later answers';
 
-const FLAGS: Readonly<Record<PacketName, bigint>> = { 'first packet': 2n, answer: 18n, 'later packets': 16n };
+const FLAGS: Readonly<Record<PacketName, bigint>> = {
+  'first packet': 2n,
+  answer: 18n,
+  'later packets': 16n,
+  'later answers': 16n,
+};
+const isAnswer = (name: PacketName) => name === 'answer' || name === 'later answers';
 const PROTOCOL = { tcp: 6n, udp: 17n };
 const [NEW, ESTABLISHED, INVALID, UNTRACKED] = [8n, 2n, 1n, 64n];
 const [UNICAST, LOCAL, MULTICAST] = [1n, 2n, 5n];
@@ -40,16 +46,18 @@ export function fateOf(connection: Connection, filter: PacketFilter): Fate {
   let diverted: Decision | null = null;
   let server: { address: Packet['daddr']; port: Packet['dport'] } | null = null;
   let tracked = true;
+  let ctmark: Packet['ctmark'] = 0n;
   for (const name of namesOf(connection)) {
     const packet = packetOf(connection, name);
-    const answers = name === 'answer';
+    const answers = isAnswer(name);
     if (name !== 'first packet' && !tracked) packet.ctstate = answers ? INVALID : NEW;
     if (server !== null && answers) [packet.saddr, packet.sport] = [server.address, server.port];
-    if (server !== null && name === 'later packets') packet.ctstatus = undefined;
-
+    if (server !== null && name === 'later packets') [packet.daddr, packet.dport] = [server.address, server.port];
+    packet.ctmark = ctmark;
     const passage = travel(packet, connection, name, filter);
     if (passage.blocked !== null) return { kind: 'blocked', by: passage.blocked, packet: name };
     doubts.push(...passage.doubts);
+    ctmark = packet.ctmark;
     if (name === 'first packet') {
       tracked = packet.ctstate !== UNTRACKED;
       diverted = passage.diverted;
@@ -65,7 +73,7 @@ export function fateOf(connection: Connection, filter: PacketFilter): Fate {
 }
 
 const namesOf = ({ protocol }: Connection): readonly PacketName[] =>
-  protocol === 'tcp' ? ['first packet', 'answer', 'later packets'] : ['first packet'];
+  protocol === 'tcp' ? ['first packet', 'answer', 'later packets', 'later answers'] : ['first packet'];
 
 /** Whether it was led to another machine, or nobody knows where. */
 function leaves({ daddr }: Packet, { server }: Connection): boolean {
@@ -75,7 +83,7 @@ function leaves({ daddr }: Packet, { server }: Connection): boolean {
 
 function packetOf(connection: Connection, name: PacketName): Packet {
   const { protocol, client, clientPort, server, port, device, outward } = connection;
-  const back = name === 'answer';
+  const back = isAnswer(name);
   const [saddr, daddr] = [address(client) ?? undefined, address(server) ?? undefined];
   const [sport, dport] = [BigInt(clientPort), BigInt(port)];
   const multicast = typeof daddr === 'bigint' && daddr >> 28n === 14n;
@@ -95,7 +103,6 @@ function packetOf(connection: Connection, name: PacketName): Packet {
     fragment: 0n,
     reversepath: 1n,
     mark: 0n,
-    ctmark: 0n,
     ctdir: back ? 1n : 0n,
     ctstate: name === 'first packet' ? NEW : ESTABLISHED,
     ctstatus: name === 'first packet' ? 0n : undefined,
@@ -103,8 +110,13 @@ function packetOf(connection: Connection, name: PacketName): Packet {
 }
 
 /** Out, in, or by the loopback out and in again. */
-function travel(packet: Packet, { device, outward }: Connection, name: PacketName, filter: PacketFilter): Passage {
-  const leaving = device === 'lo' || outward !== (name === 'answer');
+function travel(
+  packet: Packet,
+  { device, outward, server, port }: Connection,
+  name: PacketName,
+  filter: PacketFilter,
+): Passage {
+  const leaving = device === 'lo' || outward !== isAnswer(name);
   const arriving = device === 'lo' || !leaving;
   const first = name === 'first packet';
   const total: { blocked: Decision | null; doubts: Decision[]; diverted: Decision | null } = {
@@ -130,6 +142,8 @@ function travel(packet: Packet, { device, outward }: Connection, name: PacketNam
     pass('postrouting', true, first);
   }
   if (arriving) {
+    // On its way out, the answer of a diverted connection got the address back that was asked for.
+    if (leaving && isAnswer(name)) [packet.saddr, packet.sport] = [address(server) ?? undefined, BigInt(port)];
     [packet.iif, packet.oif, packet.iiftype] = [known, '', device === 'lo' ? 772n : 1n];
     pass('ingress', leaving, false);
     pass('prerouting', leaving, first && !leaving);
@@ -138,29 +152,34 @@ function travel(packet: Packet, { device, outward }: Connection, name: PacketNam
   return total;
 }
 
-/** All values at which some rule begins or ceases to apply, within a range: whoever tries one of each kind has tried all. */
-export function boundaries(ruleset: Ruleset, field: Field, [from, to]: readonly [bigint, bigint]): bigint[] {
+/**
+ * All values of a field at which some rule begins or ceases to apply, within a range: whoever tries these has tried one
+ * of each kind. `complete` is false where a rule looks at single bits of it.
+ */
+export function boundaries(
+  ruleset: Ruleset,
+  field: Field,
+  [from, to]: readonly [bigint, bigint],
+): { values: bigint[]; complete: boolean } {
   const found = new Set<bigint>([from]);
-  const add = (value: bigint) => {
-    if (value >= from && value <= to) found.add(value);
-  };
-  for (const { rules } of ruleset) {
-    for (const step of rules.flatMap(({ steps }) => steps)) {
-      if (step.kind !== 'match' && step.kind !== 'choose') continue;
-      const { operands, entries } = step.lookup;
-      for (const [index, operand] of operands.entries()) {
-        if (operand.field !== field) continue;
-        for (const entry of entries) {
-          const range = entry[index];
-          if (range == null || typeof range === 'string') continue;
-          add(range[0]);
-          add(range[1] + 1n);
-        }
+  let complete = true;
+  for (const { operands, entries } of ruleset.flatMap(lookups)) {
+    for (const [index, operand] of operands.entries()) {
+      if (operand.field !== field) continue;
+      if (operand.mask !== undefined) complete = false;
+      for (const range of entries.map((entry) => entry[index])) {
+        if (range == null || typeof range === 'string') continue;
+        for (const value of [range[0], range[1] + 1n]) if (value >= from && value <= to) found.add(value);
       }
     }
   }
-  return [...found].sort((a, b) => (a < b ? -1 : 1));
+  return { values: [...found].sort((a, b) => (a < b ? -1 : 1)), complete };
 }
+
+const lookups = ({ rules }: Chain): Lookup[] =>
+  rules.flatMap(({ steps }) =>
+    steps.flatMap((step) => (step.kind === 'match' || step.kind === 'choose' ? [step.lookup] : [])),
+  );
 
 /** Names a connection for a person: `192.168.77.1 → 192.168.77.10 tcp 8007`. */
 export function nameOf({ protocol, client, server, port }: Connection): string {

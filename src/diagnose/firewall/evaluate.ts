@@ -44,8 +44,9 @@ export class PacketFilter {
   #rulesLeft = MAX_RULES;
 
   constructor(ruleset: Ruleset) {
-    // Among equals, the one that was made first is asked first: toSorted is stable.
+    // Among equals, the one that was made last is asked first (nf_hook_entries_grow); toSorted is stable.
     this.#bases = ruleset
+      .toReversed()
       .filter(({ base }) => base !== null)
       .toSorted((a, b) => (a.base?.priority ?? 0) - (b.base?.priority ?? 0));
     this.#chains = new Map(ruleset.map((chain) => [key(chain, chain.name), chain]));
