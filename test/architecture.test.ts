@@ -51,6 +51,8 @@ const PURE = [
   /^monitor\/netstat\.ts$/,
   /^pairing\/machine\.ts$/,
   /^diagnose\/(ids|check|checks|report)\.ts$/,
+  /^diagnose\/(socket-table|strict-modes)\.ts$/,
+  /^diagnose\/sshd\//,
   /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,
   /^meeting\/(?:answers|authorized-keys|schedule|ssh-key|words)\.ts$/,
   /^openssh\/(config|log-lines|progress)\.ts$/,
