@@ -50,6 +50,7 @@ const PURE = [
   /^config\/(?!load|files|deployed|token-file|ca-file)/,
   /^monitor\/netstat\.ts$/,
   /^pairing\/machine\.ts$/,
+  /^cli\/diagnose-(changes|text)\.ts$/,
   /^diagnose\/(ids|check|checks|guide|printable|report)\.ts$/,
   /^diagnose\/proxy\//,
   /^diagnose\/(clock-sanity|debian-groups|disk-room|findings|key-expiry|monitor-view|pairing-past|pairing-window|proc-text)\.ts$/,
