@@ -34,7 +34,7 @@ export async function inOwnProcess(): Promise<number> {
     setTimeout(() => child.kill('SIGKILL'), 2 * GRACE_MS).unref();
   });
   const [code, signal] = (await once(child, 'exit')) as [number, null] | [null, NodeJS.Signals];
-  return said ?? code ?? interruptedCode(signal);
+  return said ?? (signal === null ? code : interruptedCode(signal));
 }
 
 /** How shells tell that a signal ended a process. */
