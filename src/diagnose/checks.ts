@@ -4,6 +4,7 @@ import { configIdentity } from './checks/config-identity.ts';
 import { configValid } from './checks/config-valid.ts';
 import { diskWritable } from './checks/disk-writable.ts';
 import { dnsProxy } from './checks/dns-proxy.ts';
+import { firewallInbound } from './checks/firewall-inbound.ts';
 import { httpListening } from './checks/http-listening.ts';
 import { identityDuplicate } from './checks/identity-duplicate.ts';
 import { keysFile } from './checks/keys-file.ts';
@@ -39,6 +40,7 @@ export const CHECKS: readonly Check[] = [
   configValid,
   diskWritable,
   dnsProxy,
+  firewallInbound,
   httpListening,
   identityDuplicate,
   keysFile,
