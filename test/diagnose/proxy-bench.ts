@@ -96,11 +96,18 @@ export async function gatewayInLan(t: Test, device: Machine): Promise<LanGateway
   return {
     ...daemon,
     ports: { agent: ready.agent.port, ssh: ready.ssh.port },
-    hostKey: readFileSync(join(folder, 'data', 'ssh_host_ed25519_key.pub'), 'utf8').split(' ').slice(0, 2).join(' '),
+    hostKey: readFileSync(join(folder, 'data', 'ssh_host_ed25519_key.pub'), 'utf8').trim().split(' ').slice(0, 2).join(' '),
     json,
     async events(deviceKey) {
       const { items } = (await json('logs', deviceKey)) as { items: { event: string; at: string }[] };
       return items.map(({ event, at }) => `${at} ${event}`);
     },
   };
+}
+
+/** Writes the configuration, and has the service read it now instead of within seconds. */
+export async function reconfigure(device: Machine, config: object): Promise<void> {
+  await device.configure(config);
+  const { stdout } = await device.agent(['status', '--json']);
+  await device.sh(`kill -HUP ${(JSON.parse(stdout) as { pid: number }).pid}`);
 }
