@@ -24,8 +24,11 @@ import { createTransport, sshHostKeyFile, TUNNEL_SOURCE } from './parts.ts';
 // What the diagnosis tries things with: the parts of the service itself, with the configuration of the service.
 
 const NETSTAT_TIMEOUT_MS = 3_000;
-/** For the connection of a dial with its TLS, and again for the answer to its handshake; the service may wait longer. */
-const DIAL_STEP_MS = 3_500;
+/**
+ * For the connection of a dial with its TLS, and again for the answer to its handshake, which our gateway delays by up to
+ * 4 s after wrong tokens. The service may wait longer.
+ */
+const DIAL_STEP_MS = 4_300;
 
 interface Base {
   clock: Clock;
