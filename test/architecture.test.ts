@@ -50,7 +50,7 @@ const PURE = [
   /^config\/(?!load|files|deployed|token-file|ca-file)/,
   /^monitor\/netstat\.ts$/,
   /^pairing\/machine\.ts$/,
-  /^diagnose\/(ids|check|checks|report)\.ts$/,
+  /^diagnose\/(api-answer|api-heartbeats|check|checks|ids|redact|report)\.ts$/,
   /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,
   /^meeting\/(?:answers|authorized-keys|schedule|ssh-key|words)\.ts$/,
   /^openssh\/(config|log-lines|progress)\.ts$/,
