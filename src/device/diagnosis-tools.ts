@@ -1,8 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ConfigError, faultLine } from '../config/faults.ts';
-import { type LoadedConfig, type LoadOptions, loadConfig } from '../config/load.ts';
+import { ConfigError, type Fault, faultLine } from '../config/faults.ts';
+import { CONFIG_FILE, type LoadedConfig, type LoadOptions, loadConfig } from '../config/load.ts';
+import { identityOf, isIdentityFault } from '../config/resolve.ts';
 import type { Config } from '../config/types.ts';
 import type { Settings } from '../diagnose/facts.ts';
 import type { OpenStreamOptions, ServiceStatus, StreamResult, Tools, TunnelTool } from '../diagnose/tools.ts';
@@ -151,15 +152,20 @@ async function openStream(
 
 /** The configuration as a service would find it now, and all that is wrong with it. Never rejects for a broken one. */
 export async function readSettings(source: LoadOptions): Promise<Settings> {
-  let faults: string[] = [];
+  let all: readonly Fault[] = [];
   const strict = await loadConfig({ ...source, strict: true }).catch((error: unknown) => {
     if (!(error instanceof ConfigError)) throw error;
-    faults = error.faults.map(faultLine);
+    all = error.faults;
     return null;
   });
   const loaded = strict ?? (await loadConfig(source).catch(() => null)) ?? (await defaults());
-  const { config, notices, file, origin } = loaded;
-  return { config, faults, notices, file: strict === null ? (source.configFile ?? file) : file, origin };
+  const { config, settings, notices, origin } = loaded;
+  const identity = {
+    ...identityOf(settings, config.transport),
+    faults: all.filter(isIdentityFault).map(faultLine),
+  };
+  const faults = all.filter((fault) => !isIdentityFault(fault)).map(faultLine);
+  return { config, faults, identity, notices, file: source.configFile ?? CONFIG_FILE, origin };
 }
 
 /** Never there. */

@@ -135,4 +135,6 @@ export interface ServiceStatus {
     lastFailure: PastFailure | null;
   } | null;
   faults: readonly { code: FailureCode; sentence: string; remedy: string }[];
+  /** What is to be known and is no fault: that the last good configuration runs, for example. */
+  notices?: readonly { code: FailureCode; sentence: string; remedy: string }[];
 }
