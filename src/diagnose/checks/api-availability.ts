@@ -1,9 +1,9 @@
-import { Failure } from '../../support/failures.ts';
 import { cleanText } from '../../support/text.ts';
 import { meaningOf, whatOf } from '../api-answer.ts';
 import { judgeHeartbeats } from '../api-heartbeats.ts';
 import { defineCheck } from '../check.ts';
 import { availabilityAnswer } from '../probes/meeting-api.ts';
+import { service } from '../probes/service.ts';
 
 export const apiAvailability = defineCheck({
   id: 'api.availability',
@@ -70,17 +70,17 @@ export const apiAvailability = defineCheck({
     }
     if (answer === 'available') return say.ok('available', evidence);
     const listed = answer;
-    try {
-      const judged = judgeHeartbeats(await facts.tools.service(facts.signal), api.url);
-      const seen = `${evidence}; the service: ${judged.evidence}`;
-      if (judged.finding === null) return say.ok(`${listed}, as is to be expected: ${judged.evidence}`, seen);
-      return say.found(judged.finding, { listed, key: api.deviceKey, ...judged.values }, seen);
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error;
+    const { status, failure: noAnswer } = await facts.get(service);
+    if (status === null) {
       // The check service.running says it.
-      if (error.code === 'service.not-running')
+      if (noAnswer.code === 'service.not-running') {
         return say.ok(`${listed}, as is to be expected: no service runs`, evidence);
-      return say.found('unclear', { why: cleanText(error.message) }, evidence);
+      }
+      return say.found('unclear', { why: cleanText(noAnswer.message) }, evidence);
     }
+    const judged = judgeHeartbeats(status, api.url);
+    const seen = `${evidence}; the service: ${judged.evidence}`;
+    if (judged.finding === null) return say.ok(`${listed}, as is to be expected: ${judged.evidence}`, seen);
+    return say.found(judged.finding, { listed, key: api.deviceKey, ...judged.values }, seen);
   },
 });
