@@ -8,7 +8,7 @@ import { ConfigError, faultLine } from '../config/faults.ts';
 import { type LoadOptions, loadConfig } from '../config/load.ts';
 import { showConfig } from '../config/render.ts';
 import { abortScope } from '../support/abort-scope.ts';
-import { fileErrorReason, replaceFile } from '../support/atomic-file.ts';
+import { fileErrorReason, removeLeftovers, replaceFile } from '../support/atomic-file.ts';
 import { Failure, systemCode } from '../support/failures.ts';
 import { cleanText } from '../support/text.ts';
 import { ITEMS, type Item } from './bundle/items.ts';
@@ -68,6 +68,7 @@ export async function writeBundle(path: string, options: BundleOptions): Promise
   try {
     const archive = await archiveOf(await collect(options));
     options.signal.throwIfAborted();
+    await removeLeftovers(resolve(path));
     await replaceFile(resolve(path), archive, { mode: 0o600 });
   } catch (error) {
     options.signal.throwIfAborted();

@@ -33,7 +33,7 @@ t.test('a known secret is taken out in whatever spelling', async (t) => {
   };
   for (const [name, text] of Object.entries(spellings)) {
     const out = redact(`before ${text} after`);
-    t.match(out, /^before .*\[secret\][^]* after$/, name);
+    t.match(out, /^before .*\[secret\][\s\S]* after$/, name);
     t.notMatch(out, /heim|w\u00f6rt|67656865|VpbS|aGVpb|ZWhlaW/i, name);
   }
 });
@@ -50,6 +50,7 @@ t.test('what is no secret stays, byte for byte', async (t) => {
     `/${'usr/lib/node_modules/Zeroforce/build/src/diagnose/checks/Api1/'.repeat(2)}`,
     'Failed password for root from 127.0.0.77 port 4711 ssh2',
     'passwordauthentication no',
+    `{"pin": "${createHash('sha256').update('a').digest('hex')}", "monitor": true}`,
     '\ttab, and – more ✓',
   ].join('\n');
   t.equal(redact(kept), kept);
@@ -106,7 +107,7 @@ t.test('unknown secrets are known by their shape', async (t) => {
   })) {
     const out = redact(`before\n${text}\nafter`);
     for (const line of body) t.notOk(out.includes(line), name);
-    t.match(out, /^before\n[^]*\n?after$/, name);
+    t.match(out, /^before\n[\s\S]*\n?after$/, name);
   }
 });
 

@@ -2,9 +2,11 @@ import { readlinkSync } from 'node:fs';
 import { fileErrorReason } from '../../support/atomic-file.ts';
 import type { Facts } from '../facts.ts';
 import { serviceProcesses } from '../probes/service-processes.ts';
-import { endOf, found, type Part, program, REASONS } from './parts.ts';
+import { endOf, firstOf, found, type Part, program, REASONS } from './parts.ts';
 
 const LINES = 2_000;
+/** Where that many are too long. */
+const FEW_LINES = 300;
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
 /** Where the daemons of the distributions and of BusyBox write. */
 const LOG_FILES = [
@@ -20,16 +22,7 @@ const OURS = /zeroforce|tunnel-agent|beamer|"level":"|\b(?:sshd(?:-session|-auth
 
 /** The last lines of our service and of the SSH servers, wherever this machine keeps them. */
 export const LOG_PARTS: readonly Part[] = [
-  program(
-    'journalctl',
-    '--no-pager',
-    '--quiet',
-    '-n',
-    String(LINES),
-    '-o',
-    'short-iso',
-    ...UNITS.flatMap((unit) => ['-u', unit]),
-  ),
+  firstOf(journal(LINES), journal(FEW_LINES)),
   found('log files of the system', systemLog),
   found('logread', async (facts) => {
     const end = await facts.run('logread', []);
@@ -38,6 +31,11 @@ export const LOG_PARTS: readonly Part[] = [
   }),
   found('standard output of the service', standardOutput),
 ];
+
+function journal(lines: number): Part {
+  const units = UNITS.flatMap((unit) => ['-u', unit]);
+  return program('journalctl', '--no-pager', '--quiet', '-n', String(lines), '-o', 'short-iso', ...units);
+}
 
 async function systemLog(): Promise<string> {
   const texts: string[] = [];

@@ -62,14 +62,12 @@ export function found(title: string, look: (facts: Facts) => Promise<string>): P
 export function firstOf(...parts: readonly Part[]): Part {
   return async (facts) => {
     const failed: string[] = [];
-    let title = '';
     for (const part of parts) {
       const piece = await part(facts);
-      if ('text' in piece) return piece;
-      title ||= piece.title;
-      failed.push(failed.length === 0 ? piece.reason : `${piece.title}: ${piece.reason}`);
+      if ('text' in piece) return { ...piece, text: [...failed.map((each) => `(${each})`), piece.text].join('\n') };
+      failed.push(`${piece.title}: ${piece.reason}`);
     }
-    return { title, reason: failed.join('; ') };
+    return { title: 'none of these', reason: failed.join('; ') };
   };
 }
 

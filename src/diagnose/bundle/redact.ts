@@ -1,6 +1,6 @@
 import { MASK } from '../../config/secret.ts';
 import { UNSAFE } from '../../support/text.ts';
-import { isSecretName, isSecretValue, maskNamed } from './secret-names.ts';
+import { isSecret, maskNamed } from './secret-names.ts';
 import { lowerCase, spellingsOf } from './spellings.ts';
 
 /** What is shorter is taken out only where it is a word of its own. */
@@ -38,7 +38,7 @@ export class Redactor {
       );
     }
     if (typeof value !== 'string' && typeof value !== 'number') return value;
-    if (isSecretName(name) && isSecretValue(String(value))) return MASK;
+    if (isSecret(name, String(value))) return MASK;
     const shown = this.text(String(value));
     return typeof value === 'number' && shown === String(value) ? value : shown;
   }

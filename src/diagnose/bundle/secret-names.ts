@@ -24,21 +24,26 @@ const GIVEN = /(--?(?:[a-z0-9]{1,30}-){0,6}(?:token|password|passwd|passphrase|s
 /** What stands there instead of a secret. */
 const NOTHING = /^(?:|true|false|yes|no|none|null|undefined|\[secret\])$/i;
 
-/** Whether a setting, a variable or a key of JSON with this name holds a secret; the path of a file does not. */
-export function isSecretName(name: string): boolean {
-  return NAME.test(name);
+/** A PIN has 6 to 16 digits; what is longer is the public pin of a certificate. */
+const MAX_PIN_CHARACTERS = 16;
+
+/**
+ * Whether a setting, a variable or a key of JSON with this name holds a secret; the path of a file does not, nor does a
+ * switch, whatever its name.
+ */
+export function isSecret(name: string, value: string): boolean {
+  return NAME.test(name) && canBeSecret(name, value);
 }
 
-/** Whether `text` can be one at all: a switch is none, whatever its name. */
-export function isSecretValue(text: string): boolean {
-  return !NOTHING.test(text.trim());
+function canBeSecret(name: string, value: string): boolean {
+  return !NOTHING.test(value.trim()) && (value.length <= MAX_PIN_CHARACTERS || !/pin\W*$/i.test(name));
 }
 
 /** Puts `mask` in the place of every value with such a name. */
 export function maskNamed(text: string, mask: string): string {
   const replace = (whole: string, name: string, value: string) => {
     const [, open = '', inner = '', close = ''] = /^(\\*["']?)([\s\S]*?)(\\*["']?)$/.exec(value) ?? [];
-    return isSecretValue(inner) ? `${name}${open}${mask}${close}` : whole;
+    return canBeSecret(name, inner) ? `${name}${open}${mask}${close}` : whole;
   };
   return text.replace(NAMED, replace).replace(GIVEN, replace);
 }
@@ -46,8 +51,9 @@ export function maskNamed(text: string, mask: string): string {
 /** Every value with such a name in a text of any format: JSON that is broken, `NAME=VALUE`, a unit of systemd. */
 export function namedSecrets(text: string): string[] {
   return [...text.matchAll(NAMED), ...text.matchAll(GIVEN)]
-    .map(([, , value = '']) => value.replace(/^\\*["']|\\*["']$/g, ''))
-    .filter(isSecretValue);
+    .map(([, name = '', value = '']) => ({ name, value: value.replace(/^\\*["']|\\*["']$/g, '') }))
+    .filter(({ name, value }) => canBeSecret(name, value))
+    .map(({ value }) => value);
 }
 
 /** Every value with such a name in parsed JSON. */
@@ -56,7 +62,7 @@ export function secretsInJson(value: unknown, name = ''): string[] {
     return Object.entries(value).flatMap(([key, each]) => secretsInJson(each, Array.isArray(value) ? name : key));
   }
   const isText = typeof value === 'string' || typeof value === 'number';
-  return isText && isSecretName(name) && isSecretValue(String(value)) ? [String(value)] : [];
+  return isText && isSecret(name, String(value)) ? [String(value)] : [];
 }
 
 /** Every path that is named as the file of a token or a password: `tokenFile`, `MEETING_TOKEN_FILE`. */

@@ -7,7 +7,7 @@ import { readSmallFile } from '../../support/small-file.ts';
 import type { Facts } from '../facts.ts';
 import { serviceProcesses } from '../probes/service-processes.ts';
 import { programs } from '../probes/sockets.ts';
-import { isSecretName, isSecretValue, namedSecrets, secretFilesNamed, secretsInJson } from './secret-names.ts';
+import { isSecret, namedSecrets, secretFilesNamed, secretsInJson } from './secret-names.ts';
 
 const MAX_FILE_BYTES = 64 * 1024;
 const MAX_FILES_A_FOLDER = 64;
@@ -39,24 +39,31 @@ export async function knownSecrets(facts: Facts, source: LoadOptions): Promise<s
   ];
   const own = [
     ...tokensOf(config),
-    ...secretsIn(source.env),
+    ...environments.map(variablesOfOurs).flatMap(secretsIn),
     ...texts.flatMap(secretsInText),
     ...files.filter(({ path }) => SECRET_FILE.test(path)).flatMap(({ text }) => wholeAndLines(text)),
     ...(await Promise.all([...new Set(named)].map(textOf))).flatMap(wholeAndLines),
   ];
-  const foreign = environments.flatMap(secretsIn).filter(({ length }) => length >= MIN_FOREIGN_CHARACTERS);
-  return [...new Set([...own, ...foreign])].filter(
-    (secret) => secret.length <= MAX_SECRET_CHARACTERS && isSecretValue(secret),
+  const given = (await facts.get(programs)).flatMap(({ words }) => namedSecrets(words.join(' ')));
+  const foreign = [...environments.flatMap(secretsIn), ...given].filter(
+    ({ length }) => length >= MIN_FOREIGN_CHARACTERS,
   );
+  return [...new Set([...own, ...foreign])].filter(({ length }) => length > 0 && length <= MAX_SECRET_CHARACTERS);
 }
 
 function tokensOf({ meeting, ssh, meetingApi }: Config): string[] {
   return [meeting, ssh, meetingApi].flatMap((part) => (part === null ? [] : [part.token.reveal()]));
 }
 
+function variablesOfOurs(environment: LoadOptions['env']): LoadOptions['env'] {
+  return Object.fromEntries(
+    Object.entries(environment).filter(([name]) => /^(?:MEETING|ZEROFORCE|GATEWAY)_/.test(name)),
+  );
+}
+
 function secretsIn(environment: LoadOptions['env']): string[] {
   return Object.entries(environment).flatMap(([name, value]) =>
-    value !== undefined && isSecretName(name) && isSecretValue(value) ? [value] : [],
+    value !== undefined && isSecret(name, value) ? [value] : [],
   );
 }
 
