@@ -53,6 +53,7 @@ const PURE = [
   /^diagnose\/(ids|check|checks|report)\.ts$/,
   /^diagnose\/(api-answer|api-heartbeats)\.ts$/,
   /^diagnose\/bundle\/(redact|manifest|secret-names|spellings)\.ts$/,
+  /^diagnose\/(clock-sanity|debian-groups|disk-room|findings|key-expiry|monitor-view|pairing-past|pairing-window|proc-text)\.ts$/,
   /^diagnose\/(socket-table|strict-modes)\.ts$/,
   /^diagnose\/sshd\//,
   /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,

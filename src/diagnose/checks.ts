@@ -4,14 +4,40 @@ import { apiAvailability } from './checks/api-availability.ts';
 import { apiDevice } from './checks/api-device.ts';
 import { apiReachable } from './checks/api-reachable.ts';
 import { apiServices } from './checks/api-services.ts';
+import { clockSane } from './checks/clock-sane.ts';
+import { configIdentity } from './checks/config-identity.ts';
 import { configValid } from './checks/config-valid.ts';
+import { diskWritable } from './checks/disk-writable.ts';
+import { httpListening } from './checks/http-listening.ts';
+import { keysFile } from './checks/keys-file.ts';
+import { keysPermissions } from './checks/keys-permissions.ts';
+import { mdnsVisible } from './checks/mdns-visible.ts';
+import { monitorFresh } from './checks/monitor-fresh.ts';
+import { monitorNetstat } from './checks/monitor-netstat.ts';
+import { pairingState } from './checks/pairing-state.ts';
+import { runDir } from './checks/run-dir.ts';
+import { serviceRunning } from './checks/service-running.ts';
+import { serviceVersion } from './checks/service-version.ts';
 
 /** Every check that there is; the runner orders them by `CHECK_IDS`. */
 export const CHECKS: readonly Check[] = [
-  configValid,
-  apiReachable,
-  apiDevice,
   apiAuthorized,
-  apiServices,
   apiAvailability,
+  apiDevice,
+  apiReachable,
+  apiServices,
+  clockSane,
+  configIdentity,
+  configValid,
+  diskWritable,
+  httpListening,
+  keysFile,
+  keysPermissions,
+  mdnsVisible,
+  monitorFresh,
+  monitorNetstat,
+  pairingState,
+  runDir,
+  serviceRunning,
+  serviceVersion,
 ];
