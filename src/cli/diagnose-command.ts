@@ -9,9 +9,10 @@ import type { ServiceStatus } from '../diagnose/tools.ts';
 import { pause, systemClock } from '../support/clock.ts';
 import { createLog } from '../support/log.ts';
 import { type CommonOptions, configSource, EXIT } from './common.ts';
+import { changesText, known } from './diagnose-changes.ts';
 import type { Request } from './diagnose-options.ts';
 import { isDrawable, linesProgress, liveProgress, NO_PROGRESS, type Progress } from './diagnose-progress.ts';
-import { changesText, reportText, type TextOptions } from './diagnose-text.ts';
+import { reportText, type TextOptions } from './diagnose-text.ts';
 import { SIGNALS } from './guard.ts';
 import type { Style } from './style.ts';
 
@@ -63,6 +64,7 @@ export async function diagnose(
 /** Goes on until it is interrupted, or nobody reads it any more, and tells what changes. @returns the exit code of the last round; null without one */
 async function watchRounds(run: Run): Promise<number | null> {
   const { request, style, signal } = run;
+  let code: number | null = null;
   let before: Report | null = null;
   let isRead = true;
   process.stdout.once('error', () => {
@@ -77,10 +79,11 @@ async function watchRounds(run: Run): Promise<number | null> {
     if (signal.aborted) break;
     if (request.json) await print(`${JSON.stringify(report)}\n`);
     else await print(before === null ? wholeText(report, run) : changesText(before, report, { style, width: width() }));
-    before = report;
+    code = exitOf(report);
+    before = before === null ? report : known(before, report);
     await pause(systemClock, WATCH_PAUSE_MS, signal);
   }
-  return before === null ? null : exitOf(before);
+  return code;
 }
 
 /** One run of the checks, with the configuration of this moment. */

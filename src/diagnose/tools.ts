@@ -123,6 +123,8 @@ export interface ServiceStatus {
     forwards: readonly { name: string; localPort: number; remotePort: number }[];
     streams: number;
     sessions: number;
+    /** Null unless the state is `waiting`. */
+    nextAttemptInMs: number | null;
     lastFailure: PastFailure | null;
   } | null;
   /** Null where the service has no address of the Meeting API. */
