@@ -51,6 +51,8 @@ const PURE = [
   /^monitor\/netstat\.ts$/,
   /^pairing\/machine\.ts$/,
   /^cli\/diagnose-(changes|text)\.ts$/,
+  /^diagnose\/(api-answer|api-heartbeats)\.ts$/,
+  /^diagnose\/bundle\/(redact|manifest|secret-names|spellings)\.ts$/,
   /^diagnose\/(ids|check|checks|guide|printable|report)\.ts$/,
   /^diagnose\/proxy\//,
   /^diagnose\/(clock-sanity|debian-groups|disk-room|findings|key-expiry|monitor-view|pairing-past|pairing-window|proc-text)\.ts$/,
