@@ -122,6 +122,8 @@ export const FAILURES = {
   'target.not-allowed': 'Add the port to ZEROFORCE_SERVICES when it is meant to be reachable',
   'target.refused': 'Nothing listens on that local port: start the service, or correct ZEROFORCE_SERVICES',
   'target.timeout': 'The local service does not accept connections: check it and the local firewall',
+  'target.closed':
+    'Ask the device for the cause: tunnel-agent diagnose; where it is sshd: hosts.deny, its limits, or what its log says',
   'target.stalled': 'The local service took no data for a while and its connection was closed: check that service',
   'meeting.api-unreachable': 'Check MEETING_API_URL, the DNS server and the network: nslookup HOST; ping HOST',
   'meeting.api-timeout': 'The Meeting API accepts connections or lets them hang, and does not answer: check the server',

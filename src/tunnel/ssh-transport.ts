@@ -39,7 +39,7 @@ export function sshTransport(options: SshTransportOptions): Transport {
     name: 'ssh',
     peer: { ...gateway, tls: false },
     secret: token,
-    async connect({ up, note }, stop) {
+    async connect({ up, note, served }, stop) {
       refusePairing(services, pairingPorts());
       const events = {
         up: ({ forwards, streams }: { forwards: { port: number }[]; streams(): number }) =>
@@ -50,6 +50,7 @@ export function sshTransport(options: SshTransportOptions): Transport {
             forwards: services.map((service, index) => ({ ...service, remotePort: forwards[index]?.port ?? 0 })),
           }),
         note,
+        served,
       };
       return sessionEnd(await runSsh({ ...ssh, connectTimeoutMs: options.connectTimeoutMs }, events, stop));
     },

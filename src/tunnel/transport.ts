@@ -40,8 +40,10 @@ export interface ForwardStatus {
 export interface SessionEvents {
   /** The other end has accepted us. */
   up(session: UpSession): void;
-  /** Something about one stream. */
-  note(code: FailureCode, sentence: string): void;
+  /** Something about one stream. @param port of the local service, where that failed */
+  note(code: FailureCode, sentence: string, port?: number): void;
+  /** A local service has answered a stream. */
+  served(port: number): void;
 }
 
 /** How a session that was up has ended. */
