@@ -1,5 +1,51 @@
 import type { Check } from './check.ts';
+import { clockSane } from './checks/clock-sane.ts';
+import { configIdentity } from './checks/config-identity.ts';
 import { configValid } from './checks/config-valid.ts';
+import { diskWritable } from './checks/disk-writable.ts';
+import { dnsProxy } from './checks/dns-proxy.ts';
+import { httpListening } from './checks/http-listening.ts';
+import { identityDuplicate } from './checks/identity-duplicate.ts';
+import { keysFile } from './checks/keys-file.ts';
+import { keysPermissions } from './checks/keys-permissions.ts';
+import { mdnsVisible } from './checks/mdns-visible.ts';
+import { monitorFresh } from './checks/monitor-fresh.ts';
+import { monitorNetstat } from './checks/monitor-netstat.ts';
+import { pairingState } from './checks/pairing-state.ts';
+import { proxyConnect } from './checks/proxy-connect.ts';
+import { proxyHandshake } from './checks/proxy-handshake.ts';
+import { proxySession } from './checks/proxy-session.ts';
+import { proxyTls } from './checks/proxy-tls.ts';
+import { publicPort } from './checks/public-port.ts';
+import { runDir } from './checks/run-dir.ts';
+import { serviceRunning } from './checks/service-running.ts';
+import { serviceVersion } from './checks/service-version.ts';
+import { tunnelServices } from './checks/tunnel-services.ts';
+import { tunnelTarget } from './checks/tunnel-target.ts';
 
 /** Every check that there is; the runner orders them by `CHECK_IDS`. */
-export const CHECKS: readonly Check[] = [configValid];
+export const CHECKS: readonly Check[] = [
+  clockSane,
+  configIdentity,
+  configValid,
+  diskWritable,
+  dnsProxy,
+  httpListening,
+  identityDuplicate,
+  keysFile,
+  keysPermissions,
+  mdnsVisible,
+  monitorFresh,
+  monitorNetstat,
+  pairingState,
+  proxyConnect,
+  proxyHandshake,
+  proxySession,
+  proxyTls,
+  publicPort,
+  runDir,
+  serviceRunning,
+  serviceVersion,
+  tunnelServices,
+  tunnelTarget,
+];

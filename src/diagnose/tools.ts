@@ -119,7 +119,11 @@ export interface ServiceStatus {
     forwards: readonly { name: string; localPort: number; remotePort: number }[];
     streams: number;
     sessions: number;
+    /** Null unless the state is `waiting`. */
+    nextAttemptInMs: number | null;
     lastFailure: PastFailure | null;
   } | null;
   faults: readonly { code: FailureCode; sentence: string; remedy: string }[];
+  /** What is to be known and is no fault: that the last good configuration runs, for example. */
+  notices?: readonly { code: FailureCode; sentence: string; remedy: string }[];
 }

@@ -164,6 +164,8 @@ export const FAILURES = {
   'pair.pin-needed': 'Give the PIN of the device: --pin asks for it, --pin-file or ZEROFORCE_PIN hold it',
   'pair.pin-wrong': 'Look the PIN up on the device, and give it anew; every wrong one counts, and 20 lock the device',
   'pair.impostor': 'Check who answers at this address: it does not know the PIN, so it is not the device',
+  'diagnose.bundle-unwritable':
+    'Give --bundle a new file in a folder that exists, is writable, has free space and keeps modes: --bundle /tmp/device.tar.gz',
   'gateway.config-invalid': 'Correct the variables listed, then run: tunnel-gateway config check',
   'gateway.http-plain':
     'Configure a certificate: GATEWAY_TLS_CERT and GATEWAY_TLS_KEY; or listen on 127.0.0.1 behind a proxy that speaks TLS',

@@ -13,6 +13,12 @@ mkdir -p /run/sshd /run/lock /root/.ssh
 chmod 700 /root /root/.ssh
 rm -rf /etc/zeroforce /var/lib/zeroforce /etc/ssh/sshd_config.d /root/.ssh/*
 ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/machine_host_key
+# Somebody who can log in with a password: "secret".
+echo 'technician:x:1500:1500::/home/technician:/bin/sh' >>/etc/passwd
+echo 'technician:x:1500:' >>/etc/group
+echo 'technician:$6$zeroforce$iQDbtGay5ZgA1h.R0PTamTvcMF5vmlyk.B4V4hSUv5amOYxrTPylY9Ng7kOH7JNpXE3m2NAVl2cOD1DnORVwf.:19000:0:99999:7:::' >>/etc/shadow
+mkdir -m 755 /home/technician
+chown 1500:1500 /home/technician
 hostname "$2"
 printf '127.0.0.1 localhost %s\n::1 localhost\n' "$2" >/etc/hosts
 # Nobody answers there, and says so at once.

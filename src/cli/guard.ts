@@ -1,0 +1,45 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { EXIT } from './common.ts';
+
+// Some calls of the system cannot be ended: a name that no server answers, a dead mount. They hold a thread, and
+// process.exit() waits for it. So what may meet them runs in a process of its own, which says its exit code as soon as
+// it is done, and is killed where it does not end by itself.
+
+/** To end children and to remove what is temporary. */
+const GRACE_MS = 500;
+/** As many calls may hang without keeping the others; libuv has 4 threads otherwise. */
+const THREADS = '16';
+export const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** Whether this is the process that `inOwnProcess` started. */
+export function isGuarded(): boolean {
+  return process.send !== undefined;
+}
+
+/**
+ * Runs this very command line in a process of its own, which calls `leave` at its end.
+ * @returns its exit code
+ */
+export async function inOwnProcess(): Promise<number> {
+  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+    env: { UV_THREADPOOL_SIZE: THREADS, ...process.env },
+  });
+  // From a terminal it gets them itself, too; it must not mind a second one.
+  for (const signal of SIGNALS) process.on(signal, () => child.kill(signal));
+  let said: number | null = null;
+  child.on('message', (code) => {
+    said = Number(code);
+    setTimeout(() => child.kill('SIGKILL'), 2 * GRACE_MS).unref();
+  });
+  const [code] = (await once(child, 'exit')) as [number | null];
+  return said ?? code ?? EXIT.failed;
+}
+
+/** Ends the guarded process: by itself where nothing is under way any more, else soon. */
+export function leave(code: number): void {
+  process.exitCode = code;
+  process.send?.(code);
+  setTimeout(() => process.exit(), GRACE_MS).unref();
+}
