@@ -39,13 +39,18 @@ export function statusText(status: DeviceStatus, style: Style = PLAIN): string {
 const line = (name: string, text: string) => `  ${name.padEnd(8)} ${text}`;
 const ago = ({ agoMs }: { agoMs: number }) => `${duration(agoMs / 1000)} ago`;
 
+/** The rest of it is in `status --json`. */
+const EVIDENCE_LINES = 6;
+
 /** What the service has found out by itself about what keeps people out, or kept them out. */
 function diagnosis(found: NonNullable<DeviceStatus['diagnosis']>, style: Style): string[] {
   const { check, summary, evidence, remedy, over } = found;
+  const saw = evidence?.split('\n') ?? [];
   return [
     over ? line('was', `${summary} (over now)`) : line('cause', style.bad(summary)),
     line('', `${check}, found ${ago(found)}${remedy === null ? '' : `: ${remedy}`}`),
-    ...(evidence === null ? [] : evidence.split('\n').map((each) => line('', `  ${each}`))),
+    ...saw.slice(0, EVIDENCE_LINES).map((each) => line('', `  ${each}`)),
+    ...(saw.length > EVIDENCE_LINES ? [line('', '  …')] : []),
   ];
 }
 

@@ -2,10 +2,9 @@ import type { CheckReport, Report } from '../diagnose/report.ts';
 import type { Clock } from '../support/clock.ts';
 import { asFailure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
-import { cleanText } from '../support/text.ts';
 import type { Trouble } from './troubles.ts';
 
-/** The cause that the service found by itself, fit for JSON. */
+/** The cause that the service found by itself, fit for JSON; its texts as the runner gives them, fit for a terminal. */
 export interface Diagnosis {
   /** The id of the check that failed, and what it looks at. */
   check: string;
@@ -36,7 +35,6 @@ export const APART_MS = 60_000;
 export const AGAIN_MS = { first: 10 * 60_000, most: 60 * 60_000 };
 /** Kinds of troubles come from peers, too. */
 const REMEMBERED = 32;
-const LONGEST = { sentence: 600, line: 300, lines: 8 };
 
 interface Seen {
   readonly code: string;
@@ -101,9 +99,9 @@ export class SelfDiagnosis {
     return {
       check: id,
       title,
-      summary: sentence(summary),
-      evidence: evidence === null ? null : lines(evidence),
-      remedy: remedy === null ? null : sentence(remedy),
+      summary,
+      evidence,
+      remedy,
       agoMs: this.#options.clock.nowMs() - atMs,
       over: refuted || ![...about].some((what) => this.#seen.has(what)),
     };
@@ -141,21 +139,12 @@ export class SelfDiagnosis {
       }
       const known = this.#found?.refuted === false && this.#found.cause.summary === cause.summary;
       this.#found = { cause, about, atMs: clock.nowMs(), refuted: false };
-      const { check, summary, evidence, remedy } = this.status() as Diagnosis;
-      log[known ? 'debug' : 'warn']({ check, evidence, remedy }, `the cause: ${summary}`);
+      const { id, summary, evidence, remedy } = cause;
+      log[known ? 'debug' : 'warn']({ check: id, evidence, remedy }, `the cause: ${summary}`);
     } catch (error) {
       if (signal.aborted) return;
       const { code, remedy, message } = asFailure(error);
       log.error({ code, remedy, err: error }, `the cause could not be looked for: ${message}`);
     }
   }
-}
-
-const sentence = (text: string) => cleanText(text, LONGEST.sentence);
-
-/** What files and programs said. */
-function lines(text: string): string {
-  const all = text.split('\n');
-  const shown = all.slice(0, LONGEST.lines).map((line) => cleanText(line, LONGEST.line));
-  return [...shown, ...(all.length > LONGEST.lines ? ['…'] : [])].join('\n');
 }

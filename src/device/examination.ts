@@ -6,7 +6,7 @@ import type { Report } from '../diagnose/report.ts';
 import { runChecks } from '../diagnose/runner.ts';
 import type { Tools } from '../diagnose/tools.ts';
 import type { Clock } from '../support/clock.ts';
-import { Failure } from '../support/failures.ts';
+import { Failure, type FailureCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import { createTools, nameOf } from './diagnosis-tools.ts';
 import type { DeviceStatus } from './status.ts';
@@ -48,13 +48,21 @@ export function examine(options: ExaminationOptions, signal: AbortSignal): Promi
 
 /** A service that runs with another configuration than it was given says so in its notices. */
 function settingsOf({ config, notices, source }: ExaminationOptions): Settings {
-  const isFault = ({ code }: Notice) => code === 'config.last-good' || code === 'config.refused';
+  const ofFile = sentencesOf(notices, 'config.last-good', 'config.refused');
+  const ofIdentity = sentencesOf(notices, 'identity.token-file');
+  const faults = [...ofFile, ...ofIdentity];
   return {
     ...source,
     config,
-    faults: notices.filter(isFault).map(({ sentence }) => sentence),
-    notices: notices.filter((notice) => !isFault(notice)),
+    faults: ofFile,
+    // A service with half an identity would not have started.
+    identity: { faults: ofIdentity, set: [], missing: [] },
+    notices: notices.filter(({ sentence }) => !faults.includes(sentence)),
   };
+}
+
+function sentencesOf(notices: readonly Notice[], ...codes: FailureCode[]): string[] {
+  return notices.filter(({ code }) => codes.includes(code)).map(({ sentence }) => sentence);
 }
 
 /** A second session with our identity would end the one that we have, or are about to have. */

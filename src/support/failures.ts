@@ -114,6 +114,13 @@ export const FAILURES = {
     'The other end stopped answering; it is tried again by itself. When it repeats, check the network',
   'session.protocol-error': 'The proxy broke the protocol: note the sentence and report it to its operator',
   'session.going-away': 'The proxy is being restarted; the agent comes back when it was told to',
+  'operator.paused':
+    'An operator keeps this device out for a while; to let it in at once, on our gateway: tunnel-gateway resume KEY',
+  'operator.not-authorized':
+    'Authorize the device at the other end; on our gateway: tunnel-gateway device authorize KEY',
+  'operator.token-rotated':
+    'The token of this device was exchanged at the other end: set the new one (MEETING_TOKEN_FILE or ZEROFORCE_SSH_TOKEN_FILE)',
+  'operator.disconnected': 'An operator ended the session; it is set up again by itself. Ask there for the reason',
   'stream.limit':
     'Close connections through the tunnel that are no longer needed; when it repeats, look who opens them',
   'stream.reset': 'One connection through the tunnel was cut, the others go on; when it repeats, report the sentence',

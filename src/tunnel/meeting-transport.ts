@@ -4,7 +4,7 @@ import type { ProxyAddress } from './dialer.ts';
 import type { Identity } from './handshake.ts';
 import { LocalForward } from './local-forward.ts';
 import { runSession, type SessionOptions } from './session.ts';
-import type { SessionEvents, Transport } from './transport.ts';
+import { named, type SessionEvents, type Transport } from './transport.ts';
 
 export interface MeetingOptions {
   proxy: ProxyAddress;
@@ -40,7 +40,7 @@ export function meetingTransport(options: MeetingOptions): Transport {
     name: 'meeting',
     peer: { host: proxy.host, port: proxy.port, tls: proxy.tls !== null },
     secret: identity.token,
-    connect: (events, stop) => runSession(session(events), events, stop),
+    connect: (events, stop) => named(runSession(session(events), events, stop)),
     close: () => forward.stop(STOP_GRACE_MS),
   };
 }

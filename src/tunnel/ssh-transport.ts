@@ -3,7 +3,7 @@ import type { HostKeys, SshEnd } from '../openssh/types.ts';
 import type { Clock } from '../support/clock.ts';
 import { Failure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
-import { type SessionEnd, saysReplaced, type Transport } from './transport.ts';
+import { named, type SessionEnd, saysReplaced, type Transport } from './transport.ts';
 
 export interface SshTransportOptions {
   program: string;
@@ -52,7 +52,8 @@ export function sshTransport(options: SshTransportOptions): Transport {
         note,
         served,
       };
-      return sessionEnd(await runSsh({ ...ssh, connectTimeoutMs: options.connectTimeoutMs }, events, stop));
+      const run = runSsh({ ...ssh, connectTimeoutMs: options.connectTimeoutMs }, events, stop);
+      return named(run.then(sessionEnd));
     },
     close: () => Promise.resolve(),
   };

@@ -1,4 +1,4 @@
-import type { Failure, FailureCode } from '../support/failures.ts';
+import { Failure, type FailureCode } from '../support/failures.ts';
 import type { Ending } from './reconnect.ts';
 
 /** One way to reach this device from outside: through the Meeting proxy, or through an SSH gateway. */
@@ -58,3 +58,34 @@ const REPLACED = 'session_replaced';
 
 /** Whether the other end says that another device, or an older session of ours, took its place. */
 export const saysReplaced = (words: string): boolean => words.includes(REPLACED);
+
+/** What an operator did, in the words of our gateway (protocol/README 4.8, docs/gateway-ssh.md); other proxies use some. */
+const BY_OPERATOR: readonly (readonly [RegExp, FailureCode])[] = [
+  [/\bpaused_by_operator\b|\bdevice is paused\b/, 'operator.paused'],
+  [/\bnot authori[sz]ed\b/i, 'operator.not-authorized'],
+  [/\btoken_rotated\b/, 'operator.token-rotated'],
+  [/\boperator_disconnect\b/, 'operator.disconnected'],
+];
+/** The failures whose sentences hold words of the other end. */
+const ITS_WORDS: ReadonlySet<FailureCode> = new Set<FailureCode>([
+  'proxy.handshake-refused',
+  'ssh.closed',
+  'session.closed',
+  'session.going-away',
+]);
+
+/** A failure by the name of what an operator did, where the other end says so: then no setting of ours is at fault. */
+export function namedByOperator(failure: Failure): Failure {
+  const found = ITS_WORDS.has(failure.code) ? BY_OPERATOR.find(([words]) => words.test(failure.message)) : undefined;
+  return found === undefined ? failure : new Failure(found[1], failure.message, { cause: failure });
+}
+
+/** The session, with its failure named so. */
+export async function named(session: Promise<SessionEnd>): Promise<SessionEnd> {
+  try {
+    const { ending, failure } = await session;
+    return { ending, failure: failure && namedByOperator(failure) };
+  } catch (error) {
+    throw error instanceof Failure ? namedByOperator(error) : error;
+  }
+}

@@ -224,21 +224,6 @@ t.test('a run that fails is reported, and the next one is made', async (t) => {
   t.match(device.status(), { check: 'sshd.running' });
 });
 
-t.test('what checks have read cannot fill a terminal, nor move its cursor', async (t) => {
-  const device = bench([TUNNEL]);
-  const long = Array.from({ length: 100 }, () => `\u001b[2J${'x'.repeat(10_000)}`).join('\n');
-  device.cause = failed(long, { evidence: long, remedy: long });
-  await device.pass(SETTLE_MS + LOOK_MS);
-  const told = device.status();
-  t.ok(JSON.stringify(told).length < 6_000);
-  t.notMatch(JSON.stringify(told), /\\u001b/);
-  t.equal(told?.evidence?.split('\n').length, 9);
-  t.notMatch(told?.summary, /\n/);
-  device.cause = failed('x', { evidence: null, remedy: null });
-  await device.pass(AGAIN_MS.first);
-  t.match(device.status(), { evidence: null, remedy: null });
-});
-
 t.test('what keeps people out, as the parts know it', async (t) => {
   const failure = { code: 'proxy.dns', sentence: 's', remedy: 'r', agoMs: 5 } as const;
   const tunnel = (change: Partial<TunnelStatus>) =>

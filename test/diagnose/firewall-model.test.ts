@@ -94,7 +94,7 @@ t.test(
     for (let seed = FIRST_SEED; seed < FIRST_SEED + ROUNDS; seed++) {
       const text = nftRules(seeded(seed), { ports: PORTS });
       await load(device, text);
-    const json = await inside(device, ['nft', '-j', 'list', 'ruleset']);
+      const json = await inside(device, ['nft', '-j', 'list', 'ruleset']);
       const printed = await inside(device, ['nft', '-a', 'list', 'ruleset']);
       const ruleset: Ruleset = readNft(json, readNftText(printed));
       const filter = new PacketFilter(ruleset);

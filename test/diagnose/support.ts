@@ -13,7 +13,13 @@ export function subject(change: Partial<Subject> = {}, config: Partial<Config> =
     version: '1.2.3',
     settings: {
       config: { meeting: null, ssh: null, meetingApi: null, ...config } as Config,
-      ...{ faults: [], notices: [], file: '/etc/zeroforce/config.json', origin: 'file' },
+      ...{
+        faults: [],
+        identity: { faults: [], set: [], missing: [] },
+        notices: [],
+        file: '/etc/zeroforce/config.json',
+        origin: 'file',
+      },
     },
     options: DEFAULT_OPTIONS,
     tools: {} as Tools,

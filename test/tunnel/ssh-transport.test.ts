@@ -171,7 +171,7 @@ t.test("a gateway's reason for ending a session is told, without the token", req
   const { until } = await startSshAgent(t, NOWHERE, { program, reconnect: { minMs: 60_000, maxMs: 60_000 } });
   const { lastFailure } = await until(({ state }) => state === 'waiting');
   t.match(lastFailure, {
-    code: 'session.closed',
+    code: 'operator.paused',
     sentence: '127.0.0.1:2222 ended the session: paused_by_operator [secret]',
   });
 });
