@@ -20,6 +20,15 @@ import { publicPort } from './checks/public-port.ts';
 import { runDir } from './checks/run-dir.ts';
 import { serviceRunning } from './checks/service-running.ts';
 import { serviceVersion } from './checks/service-version.ts';
+import { pairedBanner, sshdBanner } from './checks/sshd-banner.ts';
+import { sshdBinary } from './checks/sshd-binary.ts';
+import { pairedConfig, sshdConfig } from './checks/sshd-config.ts';
+import { pairedForwarding, sshdForwarding } from './checks/sshd-forwarding.ts';
+import { pairedKeys, sshdKeys } from './checks/sshd-keys.ts';
+import { pairedListens, sshdListens } from './checks/sshd-listens.ts';
+import { sshdPenalties } from './checks/sshd-penalties.ts';
+import { pairedRunning, sshdRunning } from './checks/sshd-running.ts';
+import { pairedUsers, sshdUsers } from './checks/sshd-users.ts';
 import { tunnelServices } from './checks/tunnel-services.ts';
 import { tunnelTarget } from './checks/tunnel-target.ts';
 
@@ -37,6 +46,13 @@ export const CHECKS: readonly Check[] = [
   mdnsVisible,
   monitorFresh,
   monitorNetstat,
+  pairedBanner,
+  pairedConfig,
+  pairedForwarding,
+  pairedKeys,
+  pairedListens,
+  pairedRunning,
+  pairedUsers,
   pairingState,
   proxyConnect,
   proxyHandshake,
@@ -46,6 +62,15 @@ export const CHECKS: readonly Check[] = [
   runDir,
   serviceRunning,
   serviceVersion,
+  sshdBanner,
+  sshdBinary,
+  sshdConfig,
+  sshdForwarding,
+  sshdKeys,
+  sshdListens,
+  sshdPenalties,
+  sshdRunning,
+  sshdUsers,
   tunnelServices,
   tunnelTarget,
 ];
