@@ -13,18 +13,8 @@ export function subject(change: Partial<Subject> = {}, config: Partial<Config> =
     version: '1.2.3',
     settings: {
       config: { meeting: null, ssh: null, meetingApi: null, ...config } as Config,
-<<<<<<< HEAD
-      ...{
-        faults: [],
-        identity: { faults: [], set: [], missing: [] },
-        notices: [],
-        file: '/etc/zeroforce/config.json',
-        origin: 'file',
-      },
-=======
       ...{ faults: [], notices: [], file: '/etc/zeroforce/config.json', origin: 'file' },
       identity: { faults: [], set: [], missing: [] },
->>>>>>> core
     },
     options: DEFAULT_OPTIONS,
     tools: {} as Tools,
