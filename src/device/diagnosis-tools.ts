@@ -88,6 +88,7 @@ function tunnelTool(config: Config, { clock, log }: Base): TunnelTool | null {
             scope.abort(new Error('the session was only tried'));
           },
           note: () => undefined,
+          served: () => undefined,
         };
         const { failure } = await transport.connect(events, scope.signal);
         if (up === null) throw failure ?? new Failure('session.closed', 'the session was ended before it stood');

@@ -114,6 +114,13 @@ export const FAILURES = {
     'The other end stopped answering; it is tried again by itself. When it repeats, check the network',
   'session.protocol-error': 'The proxy broke the protocol: note the sentence and report it to its operator',
   'session.going-away': 'The proxy is being restarted; the agent comes back when it was told to',
+  'operator.paused':
+    'An operator keeps this device out for a while; to let it in at once, on our gateway: tunnel-gateway resume KEY',
+  'operator.not-authorized':
+    'Authorize the device at the other end; on our gateway: tunnel-gateway device authorize KEY',
+  'operator.token-rotated':
+    'The token of this device was exchanged at the other end: set the new one (MEETING_TOKEN_FILE or ZEROFORCE_SSH_TOKEN_FILE)',
+  'operator.disconnected': 'An operator ended the session; it is set up again by itself. Ask there for the reason',
   'stream.limit':
     'Close connections through the tunnel that are no longer needed; when it repeats, look who opens them',
   'stream.reset': 'One connection through the tunnel was cut, the others go on; when it repeats, report the sentence',
@@ -122,6 +129,8 @@ export const FAILURES = {
   'target.not-allowed': 'Add the port to ZEROFORCE_SERVICES when it is meant to be reachable',
   'target.refused': 'Nothing listens on that local port: start the service, or correct ZEROFORCE_SERVICES',
   'target.timeout': 'The local service does not accept connections: check it and the local firewall',
+  'target.closed':
+    'Ask the device for the cause: tunnel-agent diagnose; where it is sshd: hosts.deny, its limits, or what its log says',
   'target.stalled': 'The local service took no data for a while and its connection was closed: check that service',
   'meeting.api-unreachable': 'Check MEETING_API_URL, the DNS server and the network: nslookup HOST; ping HOST',
   'meeting.api-timeout': 'The Meeting API accepts connections or lets them hang, and does not answer: check the server',
