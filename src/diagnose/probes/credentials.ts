@@ -6,6 +6,7 @@ import { authorizedKeys } from '../sshd/authorized-keys.ts';
 import { type Credentials, judgeCredentials, type KeyFileFact, keyFilePaths } from '../sshd/credentials.ts';
 import type { EffectiveConfig } from '../sshd/effective.ts';
 import { strictModesFault, unreadableFault } from '../strict-modes.ts';
+import { lenientGroups } from './accounts.ts';
 import { readKeyPath } from './key-path.ts';
 import { type Login, logins } from './logins.ts';
 import { perRole, type Role } from './sshd.ts';
@@ -23,26 +24,33 @@ export interface Holder {
 /** Those whom sshd lets in, and what they have for it. */
 export const holders = perRole(async (facts: Facts, role: Role): Promise<Holder[]> => {
   const all = await facts.get(logins(role));
-  const found = await Promise.all(all.map(holderOf));
+  const found = await Promise.all(all.map((login) => holderOf(facts, login)));
   return found.filter((holder) => holder !== null);
 });
 
-async function holderOf(login: Login): Promise<Holder | null> {
+async function holderOf(facts: Facts, login: Login): Promise<Holder | null> {
   const { name, account, config, access, source } = login;
   if (account === null || config === null || access.kind === 'refused') return null;
   const paths = keyFilePaths(config, account);
-  const files = await Promise.all(paths.map((path) => keyFile(path, account, config.isYes('strictmodes'))));
+  const groups = await lenientGroups(facts, account.uid);
+  const strict = config.isYes('strictmodes');
+  const files = await Promise.all(paths.map((path) => keyFile(path, account, strict, groups)));
   return { name, login, account, config, files, credentials: judgeCredentials(config, account, source, files) };
 }
 
 const KEY_FILE_MAX_BYTES = 1024 * 1024;
 
-async function keyFile(path: string, account: Account, strict: boolean): Promise<KeyFileFact> {
+async function keyFile(
+  path: string,
+  account: Account,
+  strict: boolean,
+  groups: readonly number[],
+): Promise<KeyFileFact> {
   try {
     const keyPath = await readKeyPath(path, account.home);
     const { bytes } = await readSmallFile(path, KEY_FILE_MAX_BYTES);
     const keys = authorizedKeys(bytes.toString('utf8'));
-    const fault = unreadableFault(keyPath, account) ?? (strict ? strictModesFault(keyPath, account.uid) : null);
+    const fault = unreadableFault(keyPath, account) ?? (strict ? strictModesFault(keyPath, account.uid, groups) : null);
     if (fault === null || keys.length === 0) return { path, state: { kind: 'read', keys } };
     return { path, state: { kind: 'refused', at: fault.at.path, why: fault.why, command: fault.command } };
   } catch (error) {
