@@ -133,6 +133,8 @@ const IDENTITIES = {
   ssh: ['ssh.token', 'ssh.host'],
 } as const;
 
+const NOT_SET = 'not set';
+
 /**
  * Half an identity is a fault: somebody meant this device to have a tunnel. The address of the proxy alone is none,
  * since a whole fleet may be delivered with it; nor is what deployed files leave out, which must not stop pairing.
@@ -153,8 +155,26 @@ function identityFaults({ found, refused }: Layer, values: Values): Fault[] {
     .map((key) => {
       const { env, kind } = optionOf(key);
       const name = part.source === ENVIRONMENT ? env : key;
-      return { key: name, value: 'not set', allowed: `${kind.allowed}; ${part.name} needs it`, source: part.source };
+      return { key: name, value: NOT_SET, allowed: `${kind.allowed}; ${part.name} needs it`, source: part.source };
     });
+}
+
+/** Whether a fault is one of these, or of a token file: the rest of the configuration may be as sound as can be. */
+export function isIdentityFault({ key, value, allowed }: Fault): boolean {
+  if (value === NOT_SET) return true;
+  const ofTokenFile = TOKENS.some(({ file }) => key === file || key === optionOf(file).env);
+  return ofTokenFile && allowed.startsWith('the path of ');
+}
+
+/** What an identity is made of, each with the transport that needs it; a token may have come out of its file. */
+export function identityOf(
+  settings: readonly Setting[],
+  transport: Values['transport'],
+): { set: OptionKey[]; missing: OptionKey[] } {
+  if (transport === 'none') return { set: [], missing: [] };
+  const isSet = (key: OptionKey) => (settings.find((setting) => setting.key === key)?.value ?? null) !== null;
+  const keys: readonly OptionKey[] = IDENTITIES[transport];
+  return { set: keys.filter(isSet), missing: keys.filter((key) => !isSet(key)) };
 }
 
 /** Without a key to compare with, anybody on the way could be the gateway. */

@@ -18,12 +18,22 @@ export interface Subject {
 export interface Settings {
   /** What the service would run with now: the last one that worked, or the defaults, where the present one is broken. */
   readonly config: Config;
-  /** Every fault of the present one, a line each; empty where it is valid. */
+  /** Every fault of the present one, a line each, but for those of `identity`; empty where it is valid. */
   readonly faults: readonly string[];
+  readonly identity: IdentityState;
   readonly notices: readonly Notice[];
   /** The configuration file that was looked for. */
   readonly file: string;
   readonly origin: 'file' | 'last-good' | 'deployed' | 'defaults';
+}
+
+/** What there is of an identity for a tunnel. */
+export interface IdentityState {
+  /** What keeps the service from starting, a line each: half an identity, or a token file that cannot be used. */
+  readonly faults: readonly string[];
+  /** The options that a tunnel cannot do without, as they are in the present configuration or the deployed files. */
+  readonly set: readonly string[];
+  readonly missing: readonly string[];
 }
 
 export interface DiagnoseOptions {

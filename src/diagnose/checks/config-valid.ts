@@ -1,4 +1,12 @@
+import { FAILURES, type FailureCode } from '../../support/failures.ts';
 import { defineCheck } from '../check.ts';
+import { cannotRead } from '../probes/access.ts';
+
+/**
+ * Notes that are no alarm: a device for pairing alone needs no identity, and an address without TLS is what its
+ * operator gave it.
+ */
+const BY_THE_WAY: ReadonlySet<FailureCode> = new Set<FailureCode>(['identity.missing', 'meeting.api-plain']);
 
 export const configValid = defineCheck({
   id: 'config.valid',
@@ -10,17 +18,48 @@ export const configValid = defineCheck({
       meaning: 'The configuration has faults: {faults}',
       remedy: 'Correct them in {file}, then run: tunnel-agent config check',
     },
+    exposed: {
+      status: 'warn',
+      symptom: 'Other users of the device can read or change its identity.',
+      meaning: 'The token is exposed: {notes}',
+      remedy: 'Let nobody but the service read and write the file: chmod 600 {file}',
+    },
     noted: {
       status: 'warn',
       symptom: 'The service runs, and `tunnel-agent config check` prints notes.',
       meaning: 'The configuration is valid, with notes: {notes}',
-      remedy: 'Read them: tunnel-agent config check',
+      remedy: '{remedies}',
+    },
+    unreadable: {
+      status: 'unknown',
+      symptom: 'The check is made by another user than root.',
+      meaning: 'This user may not read the configuration {file}',
+      remedy: 'Run it as root: sudo tunnel-agent diagnose',
     },
   },
-  run({ settings: { faults, notices, file, origin } }, say) {
-    if (faults.length > 0) return say.found('broken', { faults: faults.join(' | '), file }, `read ${file}`);
-    const notes = notices.map(({ sentence }) => sentence).join(' | ');
-    if (notes !== '') return say.found('noted', { notes }, `read ${file} (${origin})`);
-    return say.ok(`valid (${origin})`, `read ${file}`);
+  async run({ settings: { faults, notices, file, origin } }, say) {
+    const evidence = `read ${file}; the service would run with ${ORIGINS[origin]}`;
+    if (await cannotRead(file)) return say.found('unreadable', { file }, evidence);
+    if (faults.length > 0) return say.found('broken', { faults: faults.join(' | '), file }, evidence);
+    const notes = notices.filter(({ code }) => !BY_THE_WAY.has(code));
+    const told = notes.map(({ sentence }) => sentence).join(' | ');
+    const exposed = notes.find(({ code }) => code === 'config.exposed');
+    if (exposed !== undefined) {
+      const at = / (\/\S+)/.exec(` ${exposed.sentence}`)?.[1] ?? file;
+      return say.found('exposed', { notes: told, file: at }, evidence);
+    }
+    if (notes.length > 0) {
+      const remedies = [...new Set(notes.map(({ code }) => FAILURES[code]))].join('; ');
+      return say.found('noted', { notes: told, remedies }, evidence);
+    }
+    const aside = notices.filter(({ code }) => code !== 'identity.missing').map(({ sentence }) => `; ${sentence}`);
+    return say.ok(`${origin === 'defaults' ? 'nothing is configured' : 'valid'}${aside.join('')}`, evidence);
   },
 });
+
+const ORIGINS = {
+  file: 'this file',
+  'last-good': 'the last configuration that worked',
+  deployed: 'what older software has left',
+  defaults: 'the defaults',
+} as const;

@@ -1,0 +1,104 @@
+import { lstat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileErrorReason } from '../../support/atomic-file.ts';
+import { systemCode } from '../../support/failures.ts';
+import { cleanText } from '../../support/text.ts';
+import { defineCheck } from '../check.ts';
+import type { Facts } from '../facts.ts';
+import { NOT_ASKED } from '../findings.ts';
+import { judgePairing } from '../pairing-window.ts';
+import { service } from '../probes/service.ts';
+
+export const pairingState = defineCheck({
+  id: 'pairing.state',
+  title: 'pairing opens and closes as configured',
+  dependsOn: ['service.running'],
+  explainedBy: ['monitor.netstat', 'monitor.fresh', 'disk.writable'],
+  findings: {
+    unknown: {
+      status: 'fail',
+      symptom: 'Pairing stays closed, although no tunnel stands.',
+      meaning: 'It is not known whether a tunnel stands, so that nobody can pair: {reason}',
+      remedy: 'Look at what keeps the service from seeing the tunnel: tunnel-agent status',
+    },
+    pinUnreadable: {
+      status: 'fail',
+      symptom: 'The PIN is not accepted, whatever it is.',
+      meaning: 'The stored PIN cannot be read, and the policy is pin: nobody can pair',
+      remedy: 'Set a new one on the device: tunnel-agent pairing pin; ls -l {state}',
+    },
+    pinMissing: {
+      status: 'fail',
+      symptom: 'Pairing asks for a PIN, and there is none.',
+      meaning: 'The policy is pin, and no PIN is set: nobody can pair',
+      remedy: 'Set one on the device: tunnel-agent pairing pin; or choose another ZEROFORCE_PAIRING_POLICY',
+    },
+    pinLocked: {
+      status: 'fail',
+      symptom: 'The right PIN is not accepted.',
+      meaning: 'The PIN is locked after too many wrong ones: nobody can pair',
+      remedy: 'Find out who guesses: tunnel-agent pairing audit; then set a new one: tunnel-agent pairing pin',
+    },
+    pinGuessed: {
+      status: 'warn',
+      symptom: 'Somebody tries PINs: each wrong one brings the lock nearer.',
+      meaning: '{left} wrong PINs are left until it is locked',
+      remedy: 'Find out who guesses: tunnel-agent pairing audit',
+    },
+    markerUnreadable: {
+      status: 'fail',
+      symptom: 'A device that was never paired keeps pairing closed after each start.',
+      meaning: 'The marker {marker} cannot be read, so that the device counts as paired: {why}',
+      remedy: 'Check the disk and the folder: ls -ld {state}; dmesg | tail -n 50',
+    },
+    longOpen: {
+      status: 'warn',
+      symptom: 'Whoever is in the home network can pair, and would take the place of the client that was paired.',
+      meaning: 'Pairing is open to anybody, and no client has come for {hours} hours',
+      remedy: 'Start the paired client again; or let nobody pair by himself: ZEROFORCE_PAIRING_POLICY=pin or locked',
+    },
+    starting: {
+      status: 'unknown',
+      symptom: 'The service was started a moment ago.',
+      meaning: 'The service has not looked for a tunnel yet: {reason}',
+      remedy: 'Try again in a few seconds: tunnel-agent diagnose --only pairing.state',
+    },
+    notAsked: NOT_ASKED,
+  },
+  async run(facts, say) {
+    const { status, failure } = await facts.get(service);
+    if (status === null) return say.found('notAsked', { why: failure.message });
+    const { stateDir } = facts.config;
+    const { pairing, monitor, uptimeSeconds } = status;
+    const { policy, tunnel, pin, everPaired } = pairing;
+    const reason = cleanText(pairing.reason);
+    const evidence = [
+      `tunnel-agent status: policy ${policy}, ${pairing.open ? 'open' : pairing.pinReady ? 'open with the PIN' : 'closed'} (${reason})`,
+      `tunnel: ${tunnel}; ${everPaired ? 'was paired before' : 'never paired'}`,
+      ...(policy === 'pin' && pin !== null
+        ? [`PIN ${pin.set ? 'set' : 'not set'}, ${pin.failuresLeft} failures left`]
+        : []),
+    ].join('\n');
+    if (tunnel === 'unknown' && monitor?.kind === 'starting') return say.found('starting', { reason }, evidence);
+    const marker = join(stateDir, 'ever-paired');
+    const why = await whyUnreadable(marker, facts);
+    if (why !== null)
+      return say.found('markerUnreadable', { marker, why, state: stateDir }, `${marker}: ${why}\n${evidence}`);
+    const noTunnelSeconds = tunnel === 'none' ? (monitor?.sinceConnectedSeconds ?? 0) : 0;
+    const problem = judgePairing(pairing, Math.min(noTunnelSeconds, uptimeSeconds));
+    if (problem === null) return say.ok(reason, evidence);
+    const words = { reason, state: stateDir, left: pin?.failuresLeft ?? 0, hours: Math.floor(noTunnelSeconds / 3600) };
+    return say.found(problem, words, evidence);
+  },
+});
+
+/** Null where it can be told whether it is there; another user than root may not look. */
+async function whyUnreadable(marker: string, { isRoot }: Facts): Promise<string | null> {
+  return lstat(marker).then(
+    () => null,
+    (error: unknown) => {
+      const code = systemCode(error);
+      return code === 'ENOENT' || (code === 'EACCES' && !isRoot) ? null : fileErrorReason(error);
+    },
+  );
+}

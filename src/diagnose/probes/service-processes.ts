@@ -1,0 +1,26 @@
+import { readFile } from 'node:fs/promises';
+import type { Probe } from '../facts.ts';
+import { isService, parseIdentity, placesOf } from '../proc-text.ts';
+import { service } from './service.ts';
+import { programs, type RunningProgram } from './sockets.ts';
+
+export interface ServiceProcess extends RunningProgram {
+  /** Who it is when it opens files; null where that cannot be read. */
+  readonly identity: { readonly uid: number; readonly groups: readonly number[] } | null;
+  /** Where it was told to look; null each for the default, and where its environment cannot be read. */
+  readonly places: { readonly config: string | null; readonly runDir: string | null };
+}
+
+/** The processes that are the service, by their arguments; first the one that answers, where one does. */
+export const serviceProcesses: Probe<readonly ServiceProcess[]> = async (facts) => {
+  const [all, { status }] = await Promise.all([facts.get(programs), facts.get(service)]);
+  const found = all.filter(({ pid, words }) => pid === status?.pid || isService(words));
+  const first = found.toSorted((a, b) => Number(b.pid === status?.pid) - Number(a.pid === status?.pid));
+  return Promise.all(
+    first.map(async (process) => {
+      const text = (name: string) => readFile(`/proc/${process.pid}/${name}`, 'utf8').catch(() => '');
+      const [identity, environment] = [parseIdentity(await text('status')), await text('environ')];
+      return { ...process, identity, places: placesOf(process.words, environment) };
+    }),
+  );
+};

@@ -1,0 +1,51 @@
+import { readFileSync } from 'node:fs';
+import { readdir, readlink } from 'node:fs/promises';
+import { cleanText } from '../../support/text.ts';
+import type { Facts, Probe } from '../facts.ts';
+import { udpInodes, unixListener } from '../proc-text.ts';
+import { programs, type RunningProgram } from './sockets.ts';
+
+/** Which program holds which socket of any kind, by inode; another user than root sees its own only. The first of several. */
+export const socketHolders: Probe<ReadonlyMap<number, RunningProgram>> = async (facts) => {
+  const holders = new Map<number, RunningProgram>();
+  for (const program of await facts.get(programs)) {
+    for (const inode of await socketsOf(program.pid)) if (!holders.has(inode)) holders.set(inode, program);
+  }
+  return holders;
+};
+
+/** Who listens at a Unix socket; null where nobody does, or where this user may not see. */
+export async function unixSocketHolder(facts: Facts, path: string): Promise<RunningProgram | null> {
+  const inode = unixListener(readTable('/proc/net/unix'), path);
+  return inode === null ? null : ((await facts.get(socketHolders)).get(inode) ?? null);
+}
+
+/** `python3 -m http.server (process 123)`, fit to be shown. */
+export function describeProgram({ pid, name, words }: RunningProgram): string {
+  return `${cleanText(words.join(' '), 80) || name} (process ${pid})`;
+}
+
+async function socketsOf(pid: number): Promise<number[]> {
+  const folder = `/proc/${pid}/fd`;
+  const names = await readdir(folder).catch(() => []);
+  const targets = await Promise.all(names.map((name) => readlink(`${folder}/${name}`).catch(() => '')));
+  return targets.flatMap((target) => {
+    const inode = /^socket:\[(\d+)\]$/.exec(target)?.[1];
+    return inode === undefined ? [] : [Number(inode)];
+  });
+}
+
+function readTable(path: string): string {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
+/** The programs that have a UDP port, each once; null in the place of those that this user may not see. */
+export async function udpHolders(facts: Facts, port: number): Promise<(RunningProgram | null)[]> {
+  const inodes = ['udp', 'udp6'].flatMap((name) => udpInodes(readTable(`/proc/net/${name}`), port));
+  const holders = await facts.get(socketHolders);
+  return [...new Set(inodes.map((inode) => holders.get(inode) ?? null))];
+}
