@@ -1,58 +1,23 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { resolve } from 'node:path';
-import { createInterface } from 'node:readline';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { type Connection, type Fate, fateOf } from '../../src/diagnose/firewall/connections.ts';
 import { PacketFilter } from '../../src/diagnose/firewall/evaluate.ts';
 import type { Ruleset } from '../../src/diagnose/firewall/model.ts';
 import { readNft } from '../../src/diagnose/firewall/nft-reader.ts';
 import { readNftText } from '../../src/diagnose/firewall/nft-text.ts';
-import { endChild, run } from '../support/processes.ts';
+import { run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
 import { ADDRESS, LAN_PEER, type Machine, machine, NEEDS_MACHINE } from './machine.ts';
+import { packets } from './packets.ts';
 import { nftRules, seeded } from './random-rules.ts';
 
 // What the evaluator says of a ruleset is compared with what the kernel does with it.
 
-const CHILD = resolve(import.meta.dirname, 'packet-child.js');
 const PORTS = [22, 5000, 8007];
 const FIRST_SEED = Number(process.env.ZEROFORCE_SEED ?? 1);
 const ROUNDS = Number(process.env.ZEROFORCE_ROUNDS ?? 60);
 /** A packet that is not let in is waited for so long; one that should be, longer. */
 const SHORT_MS = 40;
 const LONG_MS = 3_000;
-
-type Attempt = (connection: Connection, waitMs: number) => Promise<string>;
-
-/** A process that tries connections in one of the networks of a machine. */
-async function packets(t: Test, place: readonly string[], ports: readonly number[]): Promise<Attempt> {
-  const [program = '', ...args] = [...place, process.execPath, CHILD, ...ports.map(String)];
-  const child: ChildProcess = spawn(program, args, {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    env: { PATH: process.env.PATH ?? '' },
-  });
-  t.teardown(() => endChild(child));
-  const waiting = new Map<number, (end: string) => void>();
-  let ready: () => void = () => undefined;
-  const started = new Promise<void>((done) => {
-    ready = done;
-  });
-  createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
-    if (line === 'ready') return ready();
-    const { id, end } = JSON.parse(line) as { id: number; end: string };
-    waiting.get(id)?.(end);
-    waiting.delete(id);
-  });
-  await started;
-  let last = 0;
-  return (connection, waitMs) =>
-    new Promise((done) => {
-      const id = ++last;
-      waiting.set(id, done);
-      const { client: from, clientPort: fromPort, server: to, port } = connection;
-      child.stdin?.write(`${JSON.stringify({ id, from, fromPort, to, port, waitMs })}\n`);
-    });
-}
 
 async function inside(device: Machine, command: string[], input = ''): Promise<string> {
   const [program = '', ...args] = [...device.inside, ...command];
