@@ -1,9 +1,9 @@
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { freshKeyLine } from '../support/public-keys.ts';
 import { requires } from '../support/requires.ts';
 import { PROGRAM } from '../support/service.ts';
 import { ADDRESS, expectCause, expectHealthy, LAN_PEER, type Machine, machine, NEEDS_MACHINE } from './machine.ts';
-import { type Attempt, packets } from './packets.ts';
+import { packets } from './packets.ts';
 import { BY_HAND, DOCKER, FIREWALLD, UFW } from './rulesets.ts';
 import { sshMachine } from './ssh-machine.ts';
 
@@ -12,7 +12,9 @@ const CHECK = 'firewall.inbound';
 const ONLY = ['--only', CHECK];
 const STREAM = { client: '127.0.0.1', clientPort: 0, server: '127.0.0.1', port: 22 };
 const GREETED = /^greeted by SSH-2\.0/;
-const FLUSH = `nft flush ruleset; iptables-legacy -P INPUT ACCEPT; iptables-legacy -F; ipset list -n | xargs -rn1 ipset destroy`;
+/** The old tables are made by looking at them. */
+const FLUSH = `nft flush ruleset; ipset list -n | xargs -rn1 ipset destroy
+if [ -s /proc/net/ip_tables_names ]; then iptables-legacy -P INPUT ACCEPT; iptables-legacy -F; fi`;
 
 /** `nft -f` of a whole ruleset. */
 const nft = (rules: string) => `nft -f - <<'END'\n${rules}\nEND`;
@@ -149,10 +151,8 @@ const HARMLESS: readonly (readonly [name: string, rules: string])[] = [
 ];
 
 async function load(device: Machine, rules: string): Promise<void> {
-  await device.sh(`${FLUSH}; ${rules}`);
+  await device.sh(`${FLUSH}\n${rules}`);
 }
-
-const tries = (device: Machine, attempt: Attempt, ms: number) => attempt(STREAM, ms).then((end) => end);
 
 t.test('rules that keep out what comes through the tunnel, by any program', NEEDS, async (t) => {
   const device = await sshMachine(t);
@@ -161,20 +161,19 @@ t.test('rules that keep out what comes through the tunnel, by any program', NEED
   for (const [name, rules, meaning, typed] of BLOCKING) {
     await t.test(name, async (t) => {
       await load(device, rules);
-      t.notMatch(await tries(device, attempt, 100), GREETED, 'it is so');
+      t.notMatch(await attempt(STREAM, 100), GREETED, 'it is so');
       const found = await device.diagnose(ONLY);
       expectCause(t, found, CHECK, meaning);
       const remedy = command(found.check(CHECK).remedy);
       t.match(remedy, typed);
       await device.sh(remedy);
-      t.match(await tries(device, attempt, 10_000), GREETED, 'typed, it is gone');
-      t.match((await device.diagnose(ONLY)).check(CHECK).status, 'ok');
+      t.match(await attempt(STREAM, 10_000), GREETED, 'typed, it is gone');
     });
   }
 
   await t.test('to another port, where nobody listens', async (t) => {
     await load(device, 'iptables -t nat -A OUTPUT -p tcp --dport 22 -j REDIRECT --to-ports 2222');
-    t.equal(await tries(device, attempt, 1_000), 'ECONNREFUSED');
+    t.equal(await attempt(STREAM, 1_000), 'ECONNREFUSED');
     const found = await device.diagnose();
     expectCause(t, found, CHECK, /leads what comes through the tunnel for port 22 to port 2222/);
     await device.sh(command(found.check(CHECK).remedy));
@@ -198,7 +197,7 @@ t.test('rules that look like it and let the tunnel through', NEEDS, async (t) =>
   for (const [name, rules] of HARMLESS) {
     await t.test(name, async (t) => {
       await load(device, rules);
-      t.match(await tries(device, attempt, 10_000), GREETED, 'it is so');
+      t.match(await attempt(STREAM, 10_000), GREETED, 'it is so');
       const found = await device.diagnose(ONLY);
       expectHealthy(t, found);
       t.match(found.check(CHECK).status, 'ok');
@@ -259,7 +258,7 @@ t.test('streams of the Meeting tunnel have an address of their own', NEEDS, asyn
   await device.sshd();
   await load(device, chain('input', 'ip saddr 127.0.0.77 tcp dport 22 drop'));
   expectCause(t, await device.diagnose(ONLY), CHECK, /ip saddr 127\.0\.0\.77/);
-  await load(device, chain('input', 'ip saddr 127.0.0.1 drop'));
+  await load(device, chain('input', 'ip saddr 127.0.0.1 tcp dport 22 drop'));
   expectHealthy(t, await device.diagnose(ONLY));
   await load(device, chain('input', 'tcp dport 80 drop'));
   const { check } = await device.diagnose(ONLY);
@@ -292,7 +291,7 @@ t.test('the home network', NEEDS, async (t) => {
     const found = await device.diagnose(ONLY);
     expectCause(t, found, CHECK, /drops every connection from the home network to port 8007.*policy drop/);
     await device.sh(command(found.check(CHECK).remedy));
-    t.equal(await attempt(toTunnel, 200), 'silence', 'the way back of an established connection is missing, too');
+    t.equal(await attempt(toTunnel, 10_000), 'greeted by 8007');
   });
 
   await t.test('only one machine of it may come in, or only some are shut out', async (t) => {

@@ -61,41 +61,41 @@ COMMIT
 /** firewalld, its zone "home" with the ports of pairing. For nft. */
 export const FIREWALLD = `table inet firewalld {
   chain mangle_PREROUTING { type filter hook prerouting priority -140; policy accept;
-    jump mangle_PREROUTING_ZONES }
+    jump mangle_PREROUTING_ZONES; }
   chain mangle_PREROUTING_ZONES { iifname "eth0" goto mangle_PRE_home
-    goto mangle_PRE_home }
+    goto mangle_PRE_home; }
   chain mangle_PRE_home { }
   chain nat_PREROUTING { type nat hook prerouting priority -90; policy accept; }
   chain filter_PREROUTING { type filter hook prerouting priority 10; policy accept;
     icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept
-    meta nfproto ipv6 fib saddr . mark . iif oif missing drop }
+    meta nfproto ipv6 fib saddr . mark . iif oif missing drop; }
   chain filter_INPUT { type filter hook input priority 10; policy accept;
     ct state { established, related } accept
     ct status dnat accept
     iifname "lo" accept
     ct state { invalid } drop
     jump filter_INPUT_ZONES
-    reject with icmpx type admin-prohibited }
+    reject with icmpx type admin-prohibited; }
   chain filter_OUTPUT { type filter hook output priority 10; policy accept;
     ct state { established, related } accept
     oifname "lo" accept
-    ip6 daddr { ::/96, ::ffff:0.0.0.0/96, 2002:a00::/24 } reject with icmpv6 type addr-unreachable }
+    ip6 daddr { ::/96, ::ffff:0.0.0.0/96, 2002:a00::/24 } reject with icmpv6 type addr-unreachable; }
   chain filter_INPUT_ZONES { iifname "eth0" goto filter_IN_home
-    goto filter_IN_home }
+    goto filter_IN_home; }
   chain filter_IN_home { jump filter_IN_home_pre
     jump filter_IN_home_log
     jump filter_IN_home_deny
     jump filter_IN_home_allow
     jump filter_IN_home_post
-    meta l4proto { icmp, ipv6-icmp } accept }
+    meta l4proto { icmp, ipv6-icmp } accept; }
   chain filter_IN_home_pre { }
   chain filter_IN_home_log { }
   chain filter_IN_home_deny { }
   chain filter_IN_home_allow {
     tcp dport 22 ct state { new, untracked } accept
     ip daddr 224.0.0.251 udp dport 5353 ct state { new, untracked } accept
-    udp dport 137 ct helper "netbios-ns" 
-    tcp dport { 5000, 8007 } ct state { new, untracked } accept }
+    udp dport 137 ct helper "netbios-ns"
+    tcp dport { 5000, 8007 } ct state { new, untracked } accept; }
   chain filter_IN_home_post { }
 }
 `;
@@ -146,7 +146,7 @@ export const BY_HAND = `table inet filter {
     ip saddr @lan tcp dport { 22, 5000, 8007 } accept
     ip saddr @lan udp dport 5353 accept
     limit rate 5/minute log prefix "dropped "
-    counter comment "dropped" }
+    counter comment "dropped"; }
   chain forward { type filter hook forward priority 0; policy drop; }
   chain output { type filter hook output priority 0; policy accept; }
 }
