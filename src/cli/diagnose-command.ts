@@ -11,13 +11,21 @@ import { createLog } from '../support/log.ts';
 import { type CommonOptions, configSource, EXIT } from './common.ts';
 import { changesText, known } from './diagnose-changes.ts';
 import type { Request } from './diagnose-options.ts';
-import { isDrawable, linesProgress, liveProgress, NO_PROGRESS, type Progress } from './diagnose-progress.ts';
+import {
+  ASSUMED_COLUMNS,
+  isDrawable,
+  linesProgress,
+  liveProgress,
+  NO_PROGRESS,
+  type Progress,
+} from './diagnose-progress.ts';
 import { reportText, type TextOptions } from './diagnose-text.ts';
-import { SIGNALS } from './guard.ts';
+import { interruptedCode, SIGNALS } from './guard.ts';
 import type { Style } from './style.ts';
 
 /** Between two rounds of --watch. */
 const WATCH_PAUSE_MS = 5_000;
+const WATCH_NOTE = '\nLooking again every 5 s; what changes is told. Ctrl-C ends it.\n';
 /** A healthy service answers in milliseconds, and a check ends before its deadline. */
 const SERVICE_TIMEOUT_MS = 4_000;
 /** A wider terminal is not filled: long lines are hard to read. */
@@ -78,7 +86,12 @@ async function watchRounds(run: Run): Promise<number | null> {
     const { report } = await look(run, options, progressFor(request, style, !first));
     if (signal.aborted) break;
     if (request.json) await print(`${JSON.stringify(report)}\n`);
-    else await print(before === null ? wholeText(report, run) : changesText(before, report, { style, width: width() }));
+    else
+      await print(
+        before === null
+          ? `${wholeText(report, run)}${WATCH_NOTE}`
+          : changesText(before, report, { style, width: width() }),
+      );
     code = exitOf(report);
     before = before === null ? report : known(before, report);
     await pause(systemClock, WATCH_PAUSE_MS, signal);
@@ -132,7 +145,7 @@ function wholeText(report: Report, { request, style }: Run): string {
 
 function width(): number | null {
   const { isTTY, columns } = process.stdout;
-  return isTTY ? Math.min(columns, MAX_COLUMNS) : null;
+  return isTTY ? Math.min(columns || ASSUMED_COLUMNS, MAX_COLUMNS) : null;
 }
 
 function exitOf({ ok }: Report): number {
@@ -148,8 +161,8 @@ function print(text: string): Promise<void> {
 function interruptions(): { signal: AbortSignal; code: () => number } {
   const scope = new AbortController();
   let code: number = EXIT.failed;
-  const end = (_: NodeJS.Signals, number: number) => {
-    code = 128 + number; // as shells tell it
+  const end = (signal: NodeJS.Signals) => {
+    code = interruptedCode(signal);
     scope.abort();
   };
   for (const signal of SIGNALS) process.on(signal, end);

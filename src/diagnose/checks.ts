@@ -1,9 +1,15 @@
 import type { Check } from './check.ts';
+import { apiAuthorized } from './checks/api-authorized.ts';
+import { apiAvailability } from './checks/api-availability.ts';
+import { apiDevice } from './checks/api-device.ts';
+import { apiReachable } from './checks/api-reachable.ts';
+import { apiServices } from './checks/api-services.ts';
 import { clockSane } from './checks/clock-sane.ts';
 import { configIdentity } from './checks/config-identity.ts';
 import { configValid } from './checks/config-valid.ts';
 import { diskWritable } from './checks/disk-writable.ts';
 import { dnsProxy } from './checks/dns-proxy.ts';
+import { firewallInbound } from './checks/firewall-inbound.ts';
 import { httpListening } from './checks/http-listening.ts';
 import { identityDuplicate } from './checks/identity-duplicate.ts';
 import { keysFile } from './checks/keys-file.ts';
@@ -34,11 +40,17 @@ import { tunnelTarget } from './checks/tunnel-target.ts';
 
 /** Every check that there is; the runner orders them by `CHECK_IDS`. */
 export const CHECKS: readonly Check[] = [
+  apiAuthorized,
+  apiAvailability,
+  apiDevice,
+  apiReachable,
+  apiServices,
   clockSane,
   configIdentity,
   configValid,
   diskWritable,
   dnsProxy,
+  firewallInbound,
   httpListening,
   identityDuplicate,
   keysFile,

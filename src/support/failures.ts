@@ -141,10 +141,16 @@ export const FAILURES = {
   'meeting.api-plain': 'Use an https address in MEETING_API_URL where the server has one',
   'meeting.api-answer':
     'Check that MEETING_API_URL is the base address of the API; when it is, note the sentence and ask its operator',
+  'meeting.api-redirect':
+    'Set MEETING_API_URL to the address that the sentence names, where it is the server that is meant; the token never follows by itself',
+  'meeting.api-error':
+    'The Meeting server, or what stands before it, fails: ask its operator to read its log; the agent tries again by itself',
   'meeting.token-refused':
     'Compare the token (MEETING_TOKEN or MEETING_TOKEN_FILE) with that of the Meeting server, then restart the service',
   'meeting.not-provisioned':
     'Add the device to the Meeting server under its MEETING_DEVICE_KEY; the agent asks again every few minutes',
+  'meeting.forbidden':
+    'Ask the operator of the Meeting server why it declines this device, or what stands before it does; the agent asks again every few minutes',
   'meeting.not-authorized': 'Authorize the device at the Meeting server; until then it offers no tunnels to the device',
   'meeting.public-key-file': 'Give MEETING_PUBLIC_KEY_FILE the .pub file of an SSH key, readable for the service',
   'meeting.key-refused': 'Compare the key in MEETING_PUBLIC_KEY_FILE with what the Meeting server accepts',

@@ -107,7 +107,7 @@ t.test('--watch tells what changes, until it is ended; its exit code is that of 
     said += text;
   });
   const exited = once(watching, 'exit');
-  await until('the first report', () => /Nothing failed.*\n/.test(said));
+  await until('the first report', () => /Nothing failed[\s\S]*Ctrl-C ends it.\n/.test(said));
   const first = said;
   configure(BROKEN);
   await until('what broke', () => said.slice(first.length).includes('The cause: config.valid\n'));

@@ -39,6 +39,6 @@ t.test('a process with calls that never end has its own exit code, soon, and its
 t.test('a signal reaches the guarded process', async (t) => {
   const { guard, guarded } = await start(t);
   guard.kill('SIGTERM');
-  await once(guard, 'exit');
+  t.strictSame(await once(guard, 'exit'), [143, null]);
   await until('the end of the guarded process', () => !existsSync(`/proc/${guarded}`));
 });

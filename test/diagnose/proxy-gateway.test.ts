@@ -3,7 +3,7 @@ import { startRawProxy } from '../support/raw-proxy.ts';
 import { requires } from '../support/requires.ts';
 import { PROGRAM } from '../support/service.ts';
 import { expectCause, expectHealthy, LAN_PEER, type Machine, machine, NEEDS_MACHINE } from './machine.ts';
-import { deviceConfig, gatewayInLan, type LanGateway, untilTunnel } from './proxy-bench.ts';
+import { deviceConfig, gatewayInLan, type LanGateway, reconfigure, untilTunnel } from './proxy-bench.ts';
 
 /** A quick agent, for sessions that are taken and come back. */
 const QUICK = { reconnect: { minSeconds: 0.2, maxSeconds: 1 } };
@@ -113,12 +113,12 @@ t.test('a device of our gateway', requires(...NEEDS_MACHINE, 'ssh-keyscan'), asy
   await t.test('the device is not authorised', async (t) => {
     await gateway.json('device', 'forbid', key);
     await untilTunnel(device, ({ lastFailure }) => lastFailure?.code === 'proxy.handshake-refused');
-    expectCause(t, await device.diagnose(), 'proxy.handshake', /refuses this device: the device is not authorized/);
+    expectCause(t, await device.diagnose(), 'proxy.handshake', /refuses this device: auth_failed: the device is not authorized/);
     await gateway.json('device', 'authorize', key);
   });
 
   await t.test('the device is paused', async (t) => {
-    await gateway.json('pause', key, '5', '--yes');
+    await gateway.json('pause', key, '5');
     await untilTunnel(device, ({ lastFailure }) => lastFailure?.code === 'proxy.handshake-refused');
     const found = await device.diagnose();
     expectCause(t, found, 'proxy.handshake', /The operator has paused this device/);
@@ -127,12 +127,12 @@ t.test('a device of our gateway', requires(...NEEDS_MACHINE, 'ssh-keyscan'), asy
   });
 
   await t.test('the token is wrong', async (t) => {
-    await device.configure(config({ token: 'wrong-token' }));
+    await reconfigure(device, config({ token: 'wrong-token' }));
     await untilTunnel(device, ({ state, lastFailure }) => state !== 'up' && lastFailure !== null);
     const found = await device.diagnose();
     expectCause(t, found, 'proxy.handshake', /refuses this device/);
     t.notMatch(JSON.stringify(found.report), /wrong-token/);
-    await device.configure(config());
+    await reconfigure(device, config());
   });
 
   await t.test('two devices have one identity', async (t) => {

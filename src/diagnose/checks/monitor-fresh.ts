@@ -91,7 +91,7 @@ export const monitorFresh = defineCheck({
     const { problem, sure } = await settled(facts, withinMs, look);
     const evidence = describe(view, flag, tunnel.port);
     if (problem === null) return say.ok(summaryOf(view), evidence);
-    if (!sure || problem.kind === 'early')
+    if (problem.kind === 'early' || !(sure || problem.kind === 'hung'))
       return say.found('early', { why: 'the last look is not long ago' }, evidence);
     const start = (await facts.get(agentService)).restart;
     const words = { ...problem, flag, port: tunnel.port, folder: runDir, start };

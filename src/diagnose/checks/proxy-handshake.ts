@@ -45,7 +45,7 @@ export const proxyHandshake = defineCheck({
       symptom: 'The device stays at `connecting`; the log says `proxy.handshake-silent` or `ssh.silent`.',
       meaning: '{peer} accepts the connection and does not answer: {said}',
       remedy:
-        'Check that {portSetting} is the port for devices; then the operator has to look at the {kind}, which hangs',
+        'Check that {portSetting} is the port for devices, and the token: after wrong ones some answer late; then the operator has to look at the {kind}',
     },
     tlsRequired: {
       status: 'fail',

@@ -35,7 +35,7 @@ const FLAGS: Readonly<Record<PacketName, bigint>> = {
   'later packets': 16n,
   'later answers': 16n,
 };
-const isAnswer = (name: PacketName) => name === 'answer' || name === 'later answers';
+export const isAnswer = (name: PacketName) => name === 'answer' || name === 'later answers';
 const PROTOCOL = { tcp: 6n, udp: 17n };
 const [NEW, ESTABLISHED, INVALID, UNTRACKED] = [8n, 2n, 1n, 64n];
 const [UNICAST, LOCAL, MULTICAST] = [1n, 2n, 5n];
@@ -180,8 +180,3 @@ const lookups = ({ rules }: Chain): Lookup[] =>
   rules.flatMap(({ steps }) =>
     steps.flatMap((step) => (step.kind === 'match' || step.kind === 'choose' ? [step.lookup] : [])),
   );
-
-/** Names a connection for a person: `192.168.77.1 → 192.168.77.10 tcp 8007`. */
-export function nameOf({ protocol, client, server, port }: Connection): string {
-  return `${protocol} from ${client} to ${server} port ${port}`;
-}

@@ -33,7 +33,11 @@ export function readIptables(printed: string, { tool, family, sets }: Origin): R
     const chain = chains.find((each) => each.table === table && each.name === target);
     if (chain === undefined) continue;
     const isChain = (other: string) => chains.some((each) => each.table === table && each.name === other);
-    chain.rules.push({ steps: stepsOf(wordsOf(line), isChain, sets), text: line.replace(/^\[\d+:\d+\] /, '') });
+    chain.rules.push({
+      steps: stepsOf(wordsOf(line), isChain, sets),
+      text: line.replace(/^\[\d+:\d+\] /, ''),
+      handle: null,
+    });
   }
   return chains;
 }

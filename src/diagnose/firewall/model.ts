@@ -85,6 +85,8 @@ export interface Rule {
   readonly steps: readonly Step[];
   /** As its tool prints it. */
   readonly text: string;
+  /** By which nft names it; null elsewhere. */
+  readonly handle: number | null;
 }
 
 /** Which program the rules are changed with. */

@@ -39,6 +39,7 @@ export function readNft(json: string, known: NftText): Ruleset {
     const read: Rule = {
       steps: stepsOf(expressions, (name) => sets.get(id(rule, name))),
       text: known.rules.get(`${chain} ${Number(rule.handle)}`) ?? JSON.stringify(expressions),
+      handle: typeof rule.handle === 'number' ? rule.handle : null,
     };
     rules.set(chain, [...(rules.get(chain) ?? []), read]);
   }

@@ -19,10 +19,10 @@ export type SessionState = { evidence: string } & (
 );
 
 /** A service that is about to try by itself is watched so long, before anything is dialled. */
-const SETTLE_MS = 1_200;
+const SETTLE_MS = 900;
 const LOOK_EVERY_MS = 150;
 /** For a dial in all; its steps are limited by the tool. Together with the above it fits into one check. */
-const DIAL_MS = 4_500;
+const DIAL_MS = 4_600;
 
 /**
  * Finds out whether the other end takes this device, and dials at most once. The identity of a device stands for one
@@ -122,11 +122,25 @@ async function tried(tunnel: TunnelTool, before: ServiceStatus | null, facts: Fa
     // The steps have limits of their own: only one that began late can be cut off by ours.
     const failure = limit.signal.aborted && !signal.aborted ? silent(tunnel) : asFailure(error);
     const { code, message } = failure;
-    return { kind: 'failed', evidence: `${how()}: ${code}: ${message}`, code, sentence: message, status: before };
+    const evidence = `${how()}: ${code}: ${message}`;
+    return moreTelling(before, code, evidence) ?? { kind: 'failed', evidence, code, sentence: message, status: before };
   } finally {
     cancel();
     signal.removeEventListener('abort', onAbort);
   }
+}
+
+/**
+ * The service waits longer than a dial of the diagnosis can: where this one met silence, and the service had an answer,
+ * that one counts. A gateway delays its answers where tokens were wrong.
+ */
+function moreTelling(status: ServiceStatus | null, dialled: FailureCode, evidence: string): SessionState | null {
+  const isSilence = (code: FailureCode) => code === 'proxy.handshake-silent' || code === 'ssh.silent';
+  const last = status?.tunnel?.lastFailure ?? null;
+  if (!isSilence(dialled) || last === null) return null;
+  if (stageOf(last.code) !== 'handshake' || isSilence(last.code)) return null;
+  const state = told(status);
+  return { ...state, evidence: `${evidence}\n${state.evidence}` };
 }
 
 function silent(tunnel: TunnelTool): Failure {
