@@ -87,7 +87,10 @@ t.test('a device of our gateway', requires(...NEEDS_MACHINE, 'ssh-keyscan'), asy
       await device.sh("ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/other_key");
       await device.write('/etc/ssh/other', 'HostKey /etc/ssh/other_key\nPort 9065\nPidFile none\n', 0o600);
       const where = device.inLan.slice(device.inside.length);
-      const other = await device.start([...where, '/usr/sbin/sshd', '-D', '-e', '-f', '/etc/ssh/other'], /listening on/);
+      const other = await device.start(
+        [...where, '/usr/sbin/sshd', '-D', '-e', '-f', '/etc/ssh/other'],
+        /listening on/,
+      );
       expectCause(t, await ask(9065), 'public.port', /Another device answers.*host keys/);
       await other.stop();
     });
@@ -110,7 +113,12 @@ t.test('a device of our gateway', requires(...NEEDS_MACHINE, 'ssh-keyscan'), asy
   await t.test('the device is not authorised', async (t) => {
     await gateway.json('device', 'forbid', key);
     await untilTunnel(device, ({ lastFailure }) => lastFailure?.code === 'proxy.handshake-refused');
-    expectCause(t, await device.diagnose(), 'proxy.handshake', /refuses this device: auth_failed: the device is not authorized/);
+    expectCause(
+      t,
+      await device.diagnose(),
+      'proxy.handshake',
+      /refuses this device: auth_failed: the device is not authorized/,
+    );
     await gateway.json('device', 'authorize', key);
   });
 
