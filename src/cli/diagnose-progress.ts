@@ -32,7 +32,8 @@ export function isDrawable(
   return isTTY === true && TERM !== 'dumb';
 }
 
-const ASSUMED_COLUMNS = 80;
+/** Where a terminal does not know its width, as on a serial line. */
+export const ASSUMED_COLUMNS = 80;
 /** The seconds that it shows go on. */
 const REDRAW_MS = 1_000;
 /** Erase in Line of ECMA-48: to its end. */

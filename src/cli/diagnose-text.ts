@@ -10,8 +10,8 @@ export interface TextOptions {
   others?: 'told' | 'named' | 'omitted';
 }
 
-const WORDS = { fail: 'FAILED', warn: 'WARNING', unknown: 'UNKNOWN', ok: 'ok', skip: 'skipped' } as const;
-const COLOURS = { fail: 'bad', warn: 'warn', unknown: 'warn', ok: 'good', skip: 'strong' } as const;
+export const WORDS = { fail: 'FAILED', warn: 'WARNING', unknown: 'UNKNOWN', ok: 'ok', skip: 'skipped' } as const;
+export const COLOURS = { fail: 'bad', warn: 'warn', unknown: 'warn', ok: 'good', skip: 'strong' } as const;
 
 /**
  * A report as a person reads it: what failed, what is to be looked at, what is not known, what is in order; and last,
@@ -21,23 +21,26 @@ export function reportText(report: Report, options: TextOptions = {}): string {
   const { style = PLAIN, width = null, others = 'named' } = options;
   const { checks, version, device, startedAt, durationMs } = report;
   const having = (status: CheckReport['status']) => checks.filter((check) => check.status === status);
-  const told = (each: readonly CheckReport[]) => each.map((check) => checkText(check, { style, width }));
-  const named = (word: string, { length }: readonly CheckReport[], each: readonly CheckReport[]) =>
-    length === 0 ? [] : [hanging(`${word}: `, each.map(({ id }) => id).join(', '), width)];
+  const told = (status: CheckReport['status']) => having(status).map((check) => checkText(check, { style, width }));
+  const named = (status: 'ok' | 'skip') => {
+    const ids = having(status).map(({ id }) => id);
+    return ids.length === 0 ? [] : [hanging(`${WORDS[status]}: `, ids.join(', '), width)];
+  };
 
-  const head = `tunnel-agent ${version} on ${device}, ${startedAt}: ${counted(checks.length, 'check')} in ${(durationMs / 1000).toFixed(1)} s`;
-  const [ok, skipped] = [having('ok'), having('skip')];
+  const seconds = (durationMs / 1_000).toFixed(1);
+  const head = `tunnel-agent ${version} on ${device}, ${startedAt}: ${counted(checks.length, 'check')} in ${seconds} s`;
+  const unknown = others === 'told' ? told('unknown') : unknownParts(having('unknown'), { style, width });
   const rest = {
-    told: [...told(skipped), ...told(ok)],
-    named: [[...named('ok', ok, ok), ...named('skipped', skipped, skipped)].join('\n')],
+    told: [...told('skip'), ...told('ok')],
+    named: [[...named('ok'), ...named('skip')].join('\n')],
     omitted: [],
-  }[others];
+  };
   const parts = [
-    ...(others === 'omitted' ? [] : [hanging('', head, width)]),
-    ...told(having('fail')),
-    ...told(having('warn')),
-    ...unknownParts(having('unknown'), { style, width }),
-    ...rest,
+    hanging('', head, width),
+    ...told('fail'),
+    ...told('warn'),
+    ...unknown,
+    ...rest[others],
     conclusion(report, { style, width }),
   ];
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
@@ -46,10 +49,11 @@ export function reportText(report: Report, options: TextOptions = {}): string {
 type Look = Required<Pick<TextOptions, 'style' | 'width'>>;
 
 /** One check, with its evidence and what to do. */
-function checkText({ id, title, status, summary, evidence, remedy }: CheckReport, { style, width }: Look): string {
+function checkText(check: CheckReport, look: Look): string {
+  const { evidence, remedy } = check;
+  const { width } = look;
   return [
-    `${style[COLOURS[status]](WORDS[status])} ${style.strong(id)}: ${title}`,
-    hanging('  ', summary, width),
+    headText(check, look),
     ...(evidence ?? '')
       .split('\n')
       .filter((line) => line !== '')
@@ -58,18 +62,18 @@ function checkText({ id, title, status, summary, evidence, remedy }: CheckReport
   ].join('\n');
 }
 
+function headText({ id, status, summary }: CheckReport, { style, width }: Look): string {
+  const shown = `${style[COLOURS[status]](WORDS[status])} ${style.strong(id)}: `;
+  return hanging(`${WORDS[status]} ${id}: `, summary, width, { indent: '  ', shown });
+}
+
 /** Many lack the same thing, being root for example: it is said once. */
-function unknownParts(checks: readonly CheckReport[], { style, width }: Look): string[] {
+function unknownParts(checks: readonly CheckReport[], look: Look): string[] {
   const remedies = [...new Set(checks.map(({ remedy }) => remedy))];
   return remedies.map((remedy) =>
     [
-      ...checks
-        .filter((check) => check.remedy === remedy)
-        .map(({ id, summary }) => {
-          const shown = `${style[COLOURS.unknown](WORDS.unknown)} ${style.strong(id)}: `;
-          return hanging(`${WORDS.unknown} ${id}: `, summary, width, { indent: '  ', shown });
-        }),
-      ...(remedy === null ? [] : [hanging('  do: ', remedy, width)]),
+      ...checks.filter((check) => check.remedy === remedy).map((check) => headText(check, look)),
+      ...(remedy === null ? [] : [hanging('  do: ', remedy, look.width)]),
     ].join('\n'),
   );
 }
@@ -79,7 +83,8 @@ function conclusion(report: Report, { style, width }: Look): string {
   const cause = causeOf(checks);
   if (cause === null) return nothingFailed(checks, { style, width });
   const more = checks.filter(({ status, id }) => status === 'fail' && id !== cause.id).map(({ id }) => id);
-  const also = more.length === 0 ? [] : [hanging('', `Failed for reasons of their own: ${more.join(', ')}`, width)];
+  const own = more.length === 1 ? 'a reason of its own' : 'reasons of their own';
+  const also = more.length === 0 ? [] : [hanging('', `Failed for ${own}: ${more.join(', ')}`, width)];
   return [
     ...also,
     `${style.bad('The cause:')} ${style.strong(cause.id)}`,
@@ -108,7 +113,7 @@ export function progressLine({ id, status, summary }: CheckReport, style: Style 
  * `first` and the text, broken between words at `width`; the lines that follow are indented as far, or by `indent`.
  * @param shown `first` as it is printed: colours have no width
  */
-function hanging(
+export function hanging(
   first: string,
   text: string,
   width: number | null,
@@ -126,30 +131,4 @@ function hanging(
     empty = false;
   }
   return shown + lines.join('\n').slice(first.length);
-}
-
-/** What is not the same as in the report before, a line or two a check; empty where nothing has changed. */
-export function changesText(before: Report, after: Report, options: Pick<TextOptions, 'style' | 'width'> = {}): string {
-  const { style = PLAIN, width = null } = options;
-  const known = new Map(before.checks.map((check) => [check.id, check]));
-  const lines = after.checks.flatMap((check) => {
-    const earlier = known.get(check.id);
-    if (earlier !== undefined && essence(earlier) === essence(check)) return [];
-    const [was, is] = [WORDS[earlier?.status ?? 'unknown'], WORDS[check.status]];
-    const change = was === is ? `still ${is}` : `was ${was}, now ${is}`;
-    const shown = `${style[COLOURS[check.status]](check.id)} ${change}: `;
-    const told = hanging(`${check.id} ${change}: `, check.summary, width, { indent: '  ', shown });
-    return [told, ...(check.remedy === null || is === was ? [] : [hanging('  do: ', check.remedy, width)])];
-  });
-  if (lines.length === 0) return '';
-  const cause =
-    after.cause === before.cause
-      ? []
-      : [after.cause === null ? style.good('Nothing fails any more.') : `The cause: ${style.strong(after.cause)}`];
-  return `${[after.startedAt, ...lines, ...cause].join('\n')}\n`;
-}
-
-/** What has to differ for a change to be told: numbers change all the time, and so do the words of what is in order. */
-function essence({ status, summary }: CheckReport): string {
-  return status === 'ok' || status === 'skip' ? status : `${status} ${summary.replace(/\d+/g, '#')}`;
 }

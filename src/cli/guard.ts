@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { EXIT } from './common.ts';
+import { constants } from 'node:os';
 
 // Some calls of the system cannot be ended: a name that no server answers, a dead mount. They hold a thread, and
 // process.exit() waits for it. So what may meet them runs in a process of its own, which says its exit code as soon as
@@ -31,15 +31,20 @@ export async function inOwnProcess(): Promise<number> {
   let said: number | null = null;
   child.on('message', (code) => {
     said = Number(code);
-    setTimeout(() => child.kill('SIGKILL'), 2 * GRACE_MS);
+    setTimeout(() => child.kill('SIGKILL'), 2 * GRACE_MS).unref();
   });
-  const [code] = (await once(child, 'exit')) as [number | null];
-  return said ?? code ?? EXIT.failed;
+  const [code, signal] = (await once(child, 'exit')) as [number, null] | [null, NodeJS.Signals];
+  return said ?? (signal === null ? code : interruptedCode(signal));
+}
+
+/** How shells tell that a signal ended a process. */
+export function interruptedCode(signal: NodeJS.Signals): number {
+  return 128 + constants.signals[signal];
 }
 
 /** Ends the guarded process: by itself where nothing is under way any more, else soon. */
 export function leave(code: number): void {
   process.exitCode = code;
-  process.send?.(code);
+  if (process.connected) process.send?.(code); // else nobody waits for it any more
   setTimeout(() => process.exit(), GRACE_MS).unref();
 }

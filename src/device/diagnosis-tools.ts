@@ -11,6 +11,7 @@ import { browse } from '../discovery/browse.ts';
 import { BufferPool } from '../link/buffer-pool.ts';
 import { MeetingCalls } from '../meeting/calls.ts';
 import { MeetingApi } from '../meeting/request.ts';
+import { masked } from '../meeting/words.ts';
 import { parseNetstat } from '../monitor/netstat.ts';
 import { runNetstat } from '../monitor/run-netstat.ts';
 import { KeyFile } from '../pairing/key-file.ts';
@@ -24,6 +25,8 @@ import { createTransport, sshHostKeyFile, TUNNEL_SOURCE } from './parts.ts';
 // What the diagnosis tries things with: the parts of the service itself, with the configuration of the service.
 
 const NETSTAT_TIMEOUT_MS = 3_000;
+/** The service gives a call 10 s; whoever waits for a diagnosis has no patience for that. */
+const API_TIMEOUT_MS = 4_000;
 /**
  * For the connection of a dial with its TLS, and again for the answer to its handshake, which our gateway delays by up to
  * 4 s after wrong tokens. The service may wait longer.
@@ -85,6 +88,7 @@ function tunnelTool(config: Config, { clock, log }: Base): TunnelTool | null {
             scope.abort(new Error('the session was only tried'));
           },
           note: () => undefined,
+          served: () => undefined,
         };
         const { failure } = await transport.connect(events, scope.signal);
         if (up === null) throw failure ?? new Failure('session.closed', 'the session was ended before it stood');
@@ -124,12 +128,20 @@ function withoutSecret(error: unknown, secret: string): unknown {
 function apiTool({ meetingApi }: Config, clock: Clock): Tools['api'] {
   if (meetingApi === null) return null;
   const { url, deviceKey, token, ca } = meetingApi;
-  const calls = new MeetingCalls(new MeetingApi({ url, token: token.reveal(), ca, clock }), deviceKey);
+  const api = new MeetingApi({ url, token: token.reveal(), ca, deadlineMs: API_TIMEOUT_MS, clock });
+  const calls = new MeetingCalls(api, deviceKey);
   return {
     url,
     deviceKey,
-    device: (signal) => calls.device(signal),
+    async device(signal) {
+      const { authorized, services } = await calls.device(signal);
+      if (services === null) return { authorized, services };
+      // A service may have any name, the token too.
+      const shown = Object.entries(services).map(([name, enabled]) => [masked(name, token.reveal()), enabled] as const);
+      return { authorized, services: Object.fromEntries(shown) };
+    },
     availability: (signal) => calls.availability(signal),
+    isServed: async (signal) => (await api.call({ method: 'GET', path: '/api/ssh-hostkey' }, signal)).status !== 404,
   };
 }
 

@@ -8,13 +8,7 @@ export interface Room {
   readonly freeFiles: number;
 }
 
-export function roomOf(stat: {
-  bsize: number;
-  blocks: number;
-  bavail: number;
-  files: number;
-  ffree: number;
-}): Room {
+export function roomOf(stat: { bsize: number; blocks: number; bavail: number; files: number; ffree: number }): Room {
   const { bsize, blocks, bavail, files, ffree } = stat;
   return { totalBytes: blocks * bsize, freeBytes: bavail * bsize, files, freeFiles: ffree };
 }

@@ -22,7 +22,10 @@ export type MonitorProblem =
 const POLL_ALLOWANCE_MS = 12_000;
 
 /** What does not fit together at this moment; null where all does. A moment later it may. */
-export function judgeMonitor(view: MonitorView, { intervalMs }: { readonly intervalMs: number }): MonitorProblem | null {
+export function judgeMonitor(
+  view: MonitorView,
+  { intervalMs }: { readonly intervalMs: number },
+): MonitorProblem | null {
   const { flag, tunnels, written, monitor, fault } = view;
   if (flag === 'unreadable') return null; // run.dir tells
   if (monitor === null) return compare(flag, tunnels);

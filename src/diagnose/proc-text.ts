@@ -5,7 +5,10 @@ export function unixListener(table: string, path: string): number | null {
   const LISTENS = 0x1_0000; // __SO_ACCEPTCON
   let inode: number | null = null;
   for (const line of table.split('\n').slice(1)) {
-    const [, , , flags = '', , , number = '', ...name] = line.trim().split(' ').filter((field) => field !== '');
+    const [, , , flags = '', , , number = '', ...name] = line
+      .trim()
+      .split(' ')
+      .filter((field) => field !== '');
     if (name.join(' ') === path && (Number.parseInt(flags, 16) & LISTENS) !== 0) inode = Number(number);
   }
   return inode;
@@ -24,7 +27,8 @@ export function isService(args: readonly string[]): boolean {
 
 /** `Uid:` and `Groups:` of /proc/PID/status: who it is when it opens a file. */
 export function parseIdentity(text: string): { uid: number; groups: number[] } | null {
-  const line = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(text)?.[1]?.split(/\s+/).filter(Boolean).map(Number);
+  const line = (name: string) =>
+    new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(text)?.[1]?.split(/\s+/).filter(Boolean).map(Number);
   const uid = line('Uid')?.[3]; // of the file system
   const gid = line('Gid')?.[3];
   if (uid === undefined || gid === undefined) return null;
@@ -32,7 +36,10 @@ export function parseIdentity(text: string): { uid: number; groups: number[] } |
 }
 
 /** The settings that tell with which folders a service was started; never anything else of its environment. */
-export function placesOf(args: readonly string[], environment: string): { config: string | null; runDir: string | null } {
+export function placesOf(
+  args: readonly string[],
+  environment: string,
+): { config: string | null; runDir: string | null } {
   const at = args.findIndex((arg) => arg === '--config' || arg === '-c');
   const joined = args.find((arg) => arg.startsWith('--config='))?.slice('--config='.length);
   const runDir = environment.split('\0').find((entry) => entry.startsWith('ZEROFORCE_RUN_DIR='));

@@ -1,4 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { lastGoodPath } from '../../config/load.ts';
 import type { Config } from '../../config/types.ts';
 import { defineCheck } from '../check.ts';
 import { judgeClock, WRITTEN_MS } from '../clock-sanity.ts';
@@ -39,15 +41,15 @@ export const clockSane = defineCheck({
     const files = await changesOf(facts);
     const evidence = [`date: ${iso(nowMs)}`, ...(await hints(facts, files))].join('\n');
     const words = { now: iso(nowMs), ntp: await ntpRemedy(facts) };
-    const state = judgeClock(nowMs, files.map(({ ms }) => ms));
-    switch (state) {
-      case 'sane':
-        return say.ok(iso(nowMs), evidence);
-      case 'behind':
-        return say.found('behind', { ...words, later: iso(Math.max(...files.map(({ ms }) => ms))) }, evidence);
-      default:
-        return say.found(speaksToOthers(facts.config) ? state : 'unused', words, evidence);
+    const state = judgeClock(
+      nowMs,
+      files.map(({ ms }) => ms),
+    );
+    if (state === 'sane') return say.ok(iso(nowMs), evidence);
+    if (state === 'behind') {
+      return say.found('behind', { ...words, later: iso(Math.max(...files.map(({ ms }) => ms))) }, evidence);
     }
+    return say.found(speaksToOthers(facts.config) ? state : 'unused', words, evidence);
   },
 });
 
@@ -57,10 +59,22 @@ function speaksToOthers({ meeting, meetingApi, ssh }: Config): boolean {
 
 const iso = (ms: number) => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
 
-/** Files that change now and then while the device is in use. */
+/** Files that are written now and then in the life of a device. The folders do not count: disk.writable tries them. */
 async function changesOf({ settings, config }: Facts): Promise<{ path: string; ms: number }[]> {
-  const paths = [settings.file, config.stateDir, config.pairing.authorizedKeysFile];
-  const found = await Promise.all(paths.map((path) => stat(path).then(({ mtimeMs }) => [{ path, ms: mtimeMs }], () => [])));
+  const paths = [
+    settings.file,
+    lastGoodPath(config.stateDir),
+    join(config.stateDir, 'ever-paired'),
+    config.pairing.authorizedKeysFile,
+  ];
+  const found = await Promise.all(
+    paths.map((path) =>
+      stat(path).then(
+        ({ mtimeMs }) => [{ path, ms: mtimeMs }],
+        () => [],
+      ),
+    ),
+  );
   return found.flat();
 }
 
@@ -84,5 +98,7 @@ async function timeClients(facts: Facts): Promise<string[]> {
 
 async function ntpRemedy(facts: Facts): Promise<string> {
   const [client] = await timeClients(facts);
-  return client === undefined ? 'start an NTP client, as ntpd or chronyd' : `restart ${client}, and see that it reaches its server`;
+  return client === undefined
+    ? 'start an NTP client, as ntpd or chronyd'
+    : `restart ${client}, and see that it reaches its server`;
 }

@@ -52,8 +52,8 @@ export const configValid = defineCheck({
       const remedies = [...new Set(notes.map(({ code }) => FAILURES[code]))].join('; ');
       return say.found('noted', { notes: told, remedies }, evidence);
     }
-    const aside = notices.map(({ sentence }) => `; ${sentence}`).join('');
-    return say.ok(`${origin === 'defaults' ? 'nothing is configured' : 'valid'}${aside}`, evidence);
+    const aside = notices.filter(({ code }) => code !== 'identity.missing').map(({ sentence }) => `; ${sentence}`);
+    return say.ok(`${origin === 'defaults' ? 'nothing is configured' : 'valid'}${aside.join('')}`, evidence);
   },
 });
 

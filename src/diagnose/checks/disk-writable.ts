@@ -4,7 +4,7 @@ import { systemCode } from '../../support/failures.ts';
 import { defineCheck } from '../check.ts';
 import { describeRoom, scarce } from '../disk-room.ts';
 import type { Facts } from '../facts.ts';
-import { initSystem } from '../probes/init-system.ts';
+import { agentService } from '../probes/agent-service.ts';
 import { tryWriting, type Writing } from '../probes/probe-file.ts';
 import { serviceProcesses } from '../probes/service-processes.ts';
 
@@ -41,13 +41,14 @@ export const diskWritable = defineCheck({
       status: 'fail',
       symptom: 'Pairing fails, and everything can be written by hand.',
       meaning: 'The {what} {folder} is read-only for the service alone: its unit protects it',
-      remedy: 'Add ReadWritePaths={folder} to the unit of the service: systemctl edit {service}; systemctl restart {service}',
+      remedy: 'Add ReadWritePaths={folder} to the unit of the service (systemctl edit), then: {restart}',
     },
     keyReadOnly: {
       status: 'warn',
       symptom: 'Pairing fails; whoever is paired comes in.',
       meaning: 'The {what} {folder} is read-only, so that nobody new can be paired',
-      remedy: 'If somebody is to be, set pairing.authorizedKeysFile to a place that is writable, or ZEROFORCE_PAIRING_POLICY=locked',
+      remedy:
+        'If somebody is to be, set pairing.authorizedKeysFile to a place that is writable, or ZEROFORCE_PAIRING_POLICY=locked',
     },
     quota: {
       status: 'fail',
@@ -77,14 +78,16 @@ export const diskWritable = defineCheck({
   async run(facts, say) {
     const places = await lookAt(facts);
     const evidence = places.map(describe).join('\n');
-    const failed = places.flatMap((place) => (place.problem === null ? [] : [{ place, name: nameOf(place, facts.isRoot) }]));
-    const { service } = await facts.get(initSystem);
+    const failed = places.flatMap((place) =>
+      place.problem === null ? [] : [{ place, name: nameOf(place, facts.isRoot) }],
+    );
+    const { restart } = await facts.get(agentService);
     const told = failed.toSorted((a, b) => RANKS.indexOf(a.name) - RANKS.indexOf(b.name))[0];
     if (told !== undefined) {
       const { what, folder, room, problem } = told.place;
       const why = problem?.why ?? '';
       const words = { what, folder, room: room === null ? why : describeRoom(room), why };
-      return say.found(told.name, { ...words, option: OPTIONS[what], service: service ?? 'SERVICE' }, evidence);
+      return say.found(told.name, { ...words, option: OPTIONS[what], restart }, evidence);
     }
     const tight = places.find(({ room }) => room !== null && scarce(room) !== null);
     if (tight?.room != null) {
@@ -105,7 +108,7 @@ const OPTIONS = {
 const RANKS = ['full', 'noInodes', 'quota', 'broken', 'sandboxed', 'readOnly', 'keyReadOnly', 'notPermitted'] as const;
 
 function nameOf({ what, problem, outside, room }: Place, isRoot: boolean): (typeof RANKS)[number] {
-  switch (problem?.code) {
+  switch (problem?.code ?? '') {
     case 'ENOSPC':
       return room !== null && room.files > 0 && room.freeFiles === 0 ? 'noInodes' : 'full';
     case 'EROFS':

@@ -2,9 +2,8 @@ import { cleanText, hostAndPort } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
 import type { Facts } from '../facts.ts';
 import { NOT_ASKED } from '../findings.ts';
-import { startCommand } from '../init-words.ts';
+import { agentService } from '../probes/agent-service.ts';
 import { httpGet } from '../probes/http-answer.ts';
-import { initSystem } from '../probes/init-system.ts';
 import { service } from '../probes/service.ts';
 import { describeProgram } from '../probes/socket-holders.ts';
 import { listeners } from '../probes/sockets.ts';
@@ -48,7 +47,8 @@ export const httpListening = defineCheck({
       status: 'fail',
       symptom: SYMPTOM,
       meaning: 'The pairing routes at {address} give no answer: {why}',
-      remedy: 'Check what keeps this machine from itself (firewall, lo); then restart the service: ip addr show lo; {start}',
+      remedy:
+        'Check what keeps this machine from itself (firewall, lo); then restart the service: ip addr show lo; {start}',
     },
     unhealthy: {
       status: 'fail',
@@ -67,12 +67,13 @@ export const httpListening = defineCheck({
   async run(facts, say) {
     const { status, failure } = await facts.get(service);
     if (status === null) return say.found('notAsked', { why: failure.message });
-    const start = startCommand(await facts.get(initSystem));
+    const start = (await facts.get(agentService)).restart;
     if (status.http === null) {
       const { host, port } = facts.config.http;
       const fault = status.faults.find(({ code }) => code.startsWith('http.'));
       const evidence = `tunnel-agent status: ${fault === undefined ? 'HTTP does not listen' : cleanText(fault.sentence)}`;
-      switch (fault?.code) {
+      const code: string = fault?.code ?? '';
+      switch (code) {
         case 'http.port-in-use': {
           const program = await holderOf(port, facts);
           return say.found('taken', { port, program }, `${evidence}\n/proc/net/tcp: ${program}`);
@@ -99,7 +100,8 @@ export const httpListening = defineCheck({
     if (answer.status !== 200) return say.found('silent', { address, why: `HTTP ${answer.status}`, start }, evidence);
     if (host === '::1' || host.startsWith('127.')) return say.found('loopback', { address }, evidence);
     const other = port === WELL_KNOWN_PORT ? null : await foreignHolder(WELL_KNOWN_PORT, status.pid, facts);
-    const aside = other === null ? '' : `; ${other} has port ${WELL_KNOWN_PORT}: who does not look by mDNS ends up there`;
+    const aside =
+      other === null ? '' : `; ${other} has port ${WELL_KNOWN_PORT}: who does not look by mDNS ends up there`;
     return say.ok(`at ${address}${aside}`, evidence);
   },
 });

@@ -3,8 +3,7 @@ import { cleanText } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
 import type { Facts } from '../facts.ts';
 import { NOT_ASKED } from '../findings.ts';
-import { startCommand } from '../init-words.ts';
-import { initSystem } from '../probes/init-system.ts';
+import { agentService } from '../probes/agent-service.ts';
 import { service } from '../probes/service.ts';
 import { describeProgram, udpHolders } from '../probes/socket-holders.ts';
 import type { AnnouncedDevice, ServiceStatus } from '../tools.ts';
@@ -43,7 +42,8 @@ export const mdnsVisible = defineCheck({
       status: 'warn',
       symptom: SYMPTOM,
       meaning: 'The device announces itself as {name}, and is not heard on this machine itself',
-      remedy: 'Check the firewall of this machine, which must let UDP port 5353 out and in; then restart the service: {start}',
+      remedy:
+        'Check the firewall of this machine, which must let UDP port 5353 out and in; then restart the service: {start}',
     },
     renamed: {
       status: 'warn',
@@ -68,7 +68,7 @@ export const mdnsVisible = defineCheck({
     const { name } = mdns;
     const fault = status.faults.find(({ code }) => code.startsWith('mdns.'));
     const said = `tunnel-agent status: ${cleanText(name)} on ${mdns.interfaces.map((link) => `${link.name} ${link.state}`).join(', ') || 'no interface'}`;
-    const start = startCommand(await facts.get(initSystem));
+    const start = (await facts.get(agentService)).restart;
     const working = mdns.interfaces.some(({ state }) => state !== 'failed');
     if (fault !== undefined && !working) {
       const evidence = `${said}; ${cleanText(fault.sentence)}`;
@@ -88,13 +88,17 @@ export const mdnsVisible = defineCheck({
 });
 
 /** This device as a client would find it. */
-async function look(status: ServiceStatus, facts: Facts): Promise<{ found: AnnouncedDevice | null; why: string | null }> {
+async function look(
+  status: ServiceStatus,
+  facts: Facts,
+): Promise<{ found: AnnouncedDevice | null; why: string | null }> {
   const own = new Set(status.mdns?.interfaces.flatMap(({ addresses }) => addresses));
   try {
     for (const timeoutMs of LOOKS_MS) {
       const devices = await facts.tools.browse(timeoutMs, facts.signal);
       const found = devices.find(
-        ({ name, addresses }) => name === status.mdns?.name && addresses.some((address) => own.has(address.replace(/%.*$/, ''))),
+        ({ name, addresses }) =>
+          name === status.mdns?.name && addresses.some((address) => own.has(address.replace(/%.*$/, ''))),
       );
       if (found !== undefined) return { found, why: null };
     }
@@ -108,5 +112,7 @@ async function look(status: ServiceStatus, facts: Facts): Promise<{ found: Annou
 async function strangersOf(ownPid: number, facts: Facts): Promise<string> {
   const holders = (await udpHolders(facts, PORT)).filter((holder) => holder?.pid !== ownPid);
   if (holders.length === 0) return 'it is gone by now';
-  return holders.map((holder) => (holder === null ? 'a program that this user may not see' : describeProgram(holder))).join(', ');
+  return holders
+    .map((holder) => (holder === null ? 'a program that this user may not see' : describeProgram(holder)))
+    .join(', ');
 }

@@ -4,10 +4,9 @@ import { systemCode } from '../../support/failures.ts';
 import { cleanText, counted } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
 import { NOT_ASKED } from '../findings.ts';
-import { startCommand } from '../init-words.ts';
 import { judgeMonitor, type MonitorView } from '../monitor-view.ts';
+import { agentService } from '../probes/agent-service.ts';
 import { connections, tunnelsAmong } from '../probes/connections.ts';
-import { initSystem } from '../probes/init-system.ts';
 import { service } from '../probes/service.ts';
 import { settled } from '../settle.ts';
 
@@ -43,7 +42,8 @@ export const monitorFresh = defineCheck({
       status: 'fail',
       symptom: 'Pairing opens and closes at the wrong times.',
       meaning: 'The monitor says {seen} of the tunnel, and the flag {flag} is {state}: another program changes it, too',
-      remedy: 'Stop the other monitor (the shell script of older firmware); only one may keep the flag: ls -l {flag}; {start}',
+      remedy:
+        'Stop the other monitor (the shell script of older firmware); only one may keep the flag: ls -l {flag}; {start}',
     },
     hung: {
       status: 'fail',
@@ -78,25 +78,36 @@ export const monitorFresh = defineCheck({
         tunnels: all === null ? null : tunnelsAmong(all, facts).length,
         written: await readSeconds(join(runDir, 'since-connected')),
         monitor: now.monitor,
-        fault: now.faults.find(({ code }) => code.startsWith('monitor.') || code === 'run-dir.unwritable')?.sentence ?? null,
+        fault:
+          now.faults.find(({ code }) => code.startsWith('monitor.') || code === 'run-dir.unwritable')?.sentence ?? null,
       };
       return judgeMonitor(view, monitor);
     };
-    const withinMs = !readable ? 0 : status.monitor === null ? OUTSIDE_MS - 200 : monitor.intervalMs + monitor.confirmMs;
+    const withinMs = !readable
+      ? 0
+      : status.monitor === null
+        ? OUTSIDE_MS - 200
+        : monitor.intervalMs + monitor.confirmMs;
     const { problem, sure } = await settled(facts, withinMs, look);
     const evidence = describe(view, flag, tunnel.port);
     if (problem === null) return say.ok(summaryOf(view), evidence);
-    if (!sure || problem.kind === 'early') return say.found('early', { why: 'the last look is not long ago' }, evidence);
-    const start = startCommand(await facts.get(initSystem));
+    if (problem.kind === 'early' || !(sure || problem.kind === 'hung'))
+      return say.found('early', { why: 'the last look is not long ago' }, evidence);
+    const start = (await facts.get(agentService)).restart;
     const words = { ...problem, flag, port: tunnel.port, folder: runDir, start };
-    return say.found(problem.kind, problem.kind === 'fault' ? { ...words, why: cleanText(problem.why) } : words, evidence);
+    return say.found(
+      problem.kind,
+      problem.kind === 'fault' ? { ...words, why: cleanText(problem.why) } : words,
+      evidence,
+    );
   },
 });
 
 function describe(view: MonitorView | null, flag: string, port: number): string | null {
   if (view === null) return null;
   const { tunnels, written, monitor } = view;
-  const seen = tunnels === null ? 'netstat could not be read' : `${counted(tunnels, 'established connection')} to port ${port}`;
+  const seen =
+    tunnels === null ? 'netstat could not be read' : `${counted(tunnels, 'established connection')} to port ${port}`;
   const said = monitor === null ? 'an outside monitor keeps the flag' : `the monitor says ${monitor.kind}`;
   return `${flag} is ${view.flag}; ${seen}; ${said}${written === null ? '' : `; since-connected: ${written} s`}`;
 }

@@ -1,4 +1,4 @@
-import { asFailure, type Failure } from '../../support/failures.ts';
+import { asFailure, type FailureCode } from '../../support/failures.ts';
 import { cleanText, counted } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
 import type { Facts } from '../facts.ts';
@@ -34,13 +34,15 @@ export const monitorNetstat = defineCheck({
       status: 'fail',
       symptom: SYMPTOM,
       meaning: '{netstat} prints something else than a table of connections: {why}',
-      remedy: 'It must print a header and a line a connection: {netstat} -tn; or name another one with ZEROFORCE_NETSTAT',
+      remedy:
+        'It must print a header and a line a connection: {netstat} -tn; or name another one with ZEROFORCE_NETSTAT',
     },
     onlyService: {
       status: 'fail',
       symptom: `${SYMPTOM} By hand, netstat works.`,
       meaning: '{netstat} works here, and fails for the service: {why}',
-      remedy: 'Look at what the unit of the service takes from it (user, ProtectProc, PATH): systemctl cat; {netstat} -tn',
+      remedy:
+        'Look at what the unit of the service takes from it (user, ProtectProc, PATH): systemctl cat; {netstat} -tn',
     },
   },
   async run(facts, say) {
@@ -52,26 +54,27 @@ export const monitorNetstat = defineCheck({
       const evidence = `${command}: ${counted(all.length, 'connection')}`;
       const { problem, sure } = await settled(facts, intervalMs, () => faultOfService(facts));
       if (problem === null || !sure) return say.ok(`${netstat} shows ${counted(all.length, 'connection')}`, evidence);
-      return say.found('onlyService', { netstat, why: cleanText(problem) }, `${evidence}\ntunnel-agent status: ${problem}`);
+      return say.found(
+        'onlyService',
+        { netstat, why: cleanText(problem) },
+        `${evidence}\ntunnel-agent status: ${problem}`,
+      );
     } catch (error) {
       const failure = asFailure(error);
-      return say.found(nameOf(failure), { netstat, why: cleanText(failure.message) }, `${command}: ${cleanText(failure.message)}`);
+      return say.found(
+        NAMES[failure.code] ?? 'failed',
+        { netstat, why: cleanText(failure.message) },
+        `${command}: ${cleanText(failure.message)}`,
+      );
     }
   },
 });
 
-function nameOf({ code }: Failure): 'missing' | 'failed' | 'hangs' | 'unreadable' {
-  switch (code) {
-    case 'monitor.netstat-missing':
-      return 'missing';
-    case 'monitor.netstat-timeout':
-      return 'hangs';
-    case 'monitor.netstat-unreadable':
-      return 'unreadable';
-    default:
-      return 'failed';
-  }
-}
+const NAMES: Partial<Record<FailureCode, 'missing' | 'hangs' | 'unreadable'>> = {
+  'monitor.netstat-missing': 'missing',
+  'monitor.netstat-timeout': 'hangs',
+  'monitor.netstat-unreadable': 'unreadable',
+};
 
 /** What the service says of its own netstat now; null for nothing, and where it cannot be asked. */
 async function faultOfService(facts: Facts): Promise<string | null> {

@@ -55,8 +55,7 @@ export const pairingState = defineCheck({
       status: 'warn',
       symptom: 'Whoever is in the home network can pair, and would take the place of the client that was paired.',
       meaning: 'Pairing is open to anybody, and no client has come for {hours} hours',
-      remedy:
-        'Start the paired client again; or let nobody pair by himself: ZEROFORCE_PAIRING_POLICY=pin or locked',
+      remedy: 'Start the paired client again; or let nobody pair by himself: ZEROFORCE_PAIRING_POLICY=pin or locked',
     },
     starting: {
       status: 'unknown',
@@ -76,12 +75,15 @@ export const pairingState = defineCheck({
     const evidence = [
       `tunnel-agent status: policy ${policy}, ${pairing.open ? 'open' : pairing.pinReady ? 'open with the PIN' : 'closed'} (${reason})`,
       `tunnel: ${tunnel}; ${everPaired ? 'was paired before' : 'never paired'}`,
-      ...(policy === 'pin' && pin !== null ? [`PIN ${pin.set ? 'set' : 'not set'}, ${pin.failuresLeft} failures left`] : []),
+      ...(policy === 'pin' && pin !== null
+        ? [`PIN ${pin.set ? 'set' : 'not set'}, ${pin.failuresLeft} failures left`]
+        : []),
     ].join('\n');
     if (tunnel === 'unknown' && monitor?.kind === 'starting') return say.found('starting', { reason }, evidence);
     const marker = join(stateDir, 'ever-paired');
     const why = await whyUnreadable(marker, facts);
-    if (why !== null) return say.found('markerUnreadable', { marker, why, state: stateDir }, `${marker}: ${why}\n${evidence}`);
+    if (why !== null)
+      return say.found('markerUnreadable', { marker, why, state: stateDir }, `${marker}: ${why}\n${evidence}`);
     const noTunnelSeconds = tunnel === 'none' ? (monitor?.sinceConnectedSeconds ?? 0) : 0;
     const problem = judgePairing(pairing, Math.min(noTunnelSeconds, uptimeSeconds));
     if (problem === null) return say.ok(reason, evidence);

@@ -27,6 +27,13 @@ export const proxyHandshake = defineCheck({
       meaning: 'The operator has paused this device: {said}',
       remedy: 'Ask the operator to resume it; at our gateway: tunnel-gateway resume {device}',
     },
+    tokenRotated: {
+      status: 'fail',
+      symptom: 'The device went offline, and does not come back; the log says `operator.token-rotated`.',
+      meaning: 'The token of this device was exchanged at {peer}: {said}',
+      remedy:
+        'Set the new one, in the file of MEETING_TOKEN_FILE or ZEROFORCE_SSH_TOKEN_FILE; then restart the service',
+    },
     closed: {
       status: 'fail',
       symptom:

@@ -3,8 +3,7 @@ import { dirname } from 'node:path';
 import { fileErrorReason } from '../../support/atomic-file.ts';
 import { systemCode } from '../../support/failures.ts';
 import { defineCheck } from '../check.ts';
-import { startCommand } from '../init-words.ts';
-import { initSystem } from '../probes/init-system.ts';
+import { agentService } from '../probes/agent-service.ts';
 import { serviceProcesses } from '../probes/service-processes.ts';
 
 const WORLD_WRITE = 0o002;
@@ -54,7 +53,7 @@ export const runDir = defineCheck({
   async run(facts, say) {
     const folder = facts.config.runDir;
     const [process] = await facts.get(serviceProcesses);
-    const start = startCommand(await facts.get(initSystem));
+    const start = (await facts.get(agentService)).restart;
     try {
       const stats = await lstat(folder);
       const mode = (stats.mode & 0o7777).toString(8).padStart(4, '0');
@@ -66,7 +65,11 @@ export const runDir = defineCheck({
       if ((stats.mode & WORLD_WRITE) !== 0) return say.found('open', { folder, mode, start }, evidence);
       const uid = process?.identity?.uid;
       if (uid !== undefined && uid !== stats.uid) {
-        return say.found('foreign', { folder, owner: stats.uid, uid, start }, `${evidence}; process ${process?.pid} is user ${uid}`);
+        return say.found(
+          'foreign',
+          { folder, owner: stats.uid, uid, start },
+          `${evidence}; process ${process?.pid} is user ${uid}`,
+        );
       }
       return say.ok(`${folder}, mode ${mode}`, evidence);
     } catch (error) {

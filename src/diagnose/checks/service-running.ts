@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import { cleanText } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
 import type { Facts } from '../facts.ts';
-import { logCommand, startCommand } from '../init-words.ts';
-import { askInitSystem, initSystem } from '../probes/init-system.ts';
+import { agentService } from '../probes/agent-service.ts';
 import { service } from '../probes/service.ts';
 import { type ServiceProcess, serviceProcesses } from '../probes/service-processes.ts';
 import { describeProgram, unixSocketHolder } from '../probes/socket-holders.ts';
@@ -22,7 +21,8 @@ export const serviceRunning = defineCheck({
   findings: {
     stopped: {
       status: 'fail',
-      symptom: 'Nothing of the device can be reached: no tunnel, no pairing. `tunnel-agent status` says that no service answers.',
+      symptom:
+        'Nothing of the device can be reached: no tunnel, no pairing. `tunnel-agent status` says that no service answers.',
       meaning: 'The service does not run',
       remedy: 'Start it, and read why it ended: {start}; {log}',
     },
@@ -40,7 +40,8 @@ export const serviceRunning = defineCheck({
     },
     stranger: {
       status: 'fail',
-      symptom: 'The service ends at its start and says that another one runs; `tunnel-agent status` gets no sensible answer.',
+      symptom:
+        'The service ends at its start and says that another one runs; `tunnel-agent status` gets no sensible answer.',
       meaning: 'Something else than the service answers at {socket}: {program}',
       remedy: 'End that program, then start the service: {start}',
     },
@@ -71,8 +72,7 @@ export const serviceRunning = defineCheck({
   },
   async run(facts, say) {
     const { status, failure } = await facts.get(service);
-    const init = await facts.get(initSystem);
-    const start = startCommand(init);
+    const { restart: start, log, state } = await facts.get(agentService);
     const socket = join(facts.config.runDir, SOCKET);
     if (status !== null) {
       const evidence = `asked ${socket}: process ${status.pid}, version ${cleanText(status.version, 40)}, up for ${status.uptimeSeconds} s`;
@@ -84,20 +84,23 @@ export const serviceRunning = defineCheck({
     if (failure.code === 'service.not-permitted') return say.found('notPermitted', { socket }, said);
     const running = await facts.get(serviceProcesses);
     const [process] = running.filter(({ places }) => isHere(places, facts)).concat(running);
-    const evidence = [said, process === undefined ? 'no process tunnel-agent run' : describeProgram(process), await askInitSystem(facts)]
+    const evidence = [said, process === undefined ? 'no process tunnel-agent run' : describeProgram(process), state]
       .filter((line) => line !== null)
       .join('\n');
 
     if (failure.code === 'service.not-running') {
-      if (process === undefined) return say.found('stopped', { start, log: logCommand(init) }, evidence);
+      if (process === undefined) return say.found('stopped', { start, log }, evidence);
+      if (!isHere(process.places, facts)) {
+        return say.found('elsewhere', { pid: process.pid, ...elsewhere(process) }, evidence);
+      }
       const seconds = await ageSeconds(process);
       if (seconds < START_SECONDS) return say.found('starting', { pid: process.pid, seconds }, evidence);
-      if (!isHere(process.places, facts)) return say.found('elsewhere', { pid: process.pid, ...elsewhere(process) }, evidence);
       return say.found('deaf', { pid: process.pid, socket, start }, evidence);
     }
     const holder = await unixSocketHolder(facts, socket);
     const ours = running.find(({ pid }) => pid === holder?.pid) ?? (holder === null ? process : undefined);
-    if (ours !== undefined) return say.found('hung', { pid: ours.pid, state: stateInWords(ours.state), start }, evidence);
+    if (ours !== undefined)
+      return say.found('hung', { pid: ours.pid, state: stateInWords(ours.state), start }, evidence);
     const program = holder === null ? 'a program that this user may not see' : describeProgram(holder);
     return say.found('stranger', { socket, program, start }, evidence);
   },
@@ -119,7 +122,9 @@ function elsewhere({ places: { config, runDir } }: ServiceProcess): { places: st
 
 async function ageSeconds({ startTicks }: ServiceProcess): Promise<number> {
   const uptime = Number.parseFloat(await readFile('/proc/uptime', 'utf8').catch(() => ''));
-  return Number.isNaN(uptime) ? Number.POSITIVE_INFINITY : Math.max(0, Math.round(uptime - startTicks / TICKS_PER_SECOND));
+  return Number.isNaN(uptime)
+    ? Number.POSITIVE_INFINITY
+    : Math.max(0, Math.round(uptime - startTicks / TICKS_PER_SECOND));
 }
 
 const STATES: Readonly<Record<string, string>> = {

@@ -1,8 +1,7 @@
 import { cleanText } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
 import { NOT_ASKED } from '../findings.ts';
-import { startCommand } from '../init-words.ts';
-import { initSystem } from '../probes/init-system.ts';
+import { agentService } from '../probes/agent-service.ts';
 import { service } from '../probes/service.ts';
 
 export const serviceVersion = defineCheck({
@@ -24,7 +23,7 @@ export const serviceVersion = defineCheck({
     const [running, installed] = [cleanText(status.version, 40), facts.version];
     const evidence = `the service says ${running}; tunnel-agent --version says ${installed}`;
     if (running === installed) return say.ok(installed, evidence);
-    const start = startCommand(await facts.get(initSystem));
+    const start = (await facts.get(agentService)).restart;
     return say.found('other', { running, installed, start }, evidence);
   },
 });

@@ -9,7 +9,6 @@ export function tunnelsAmong(all: readonly TcpConnection[], { config }: Facts): 
   const { port } = config.tunnel;
   const either = config.monitor.count === 'either';
   return all.filter(
-    ({ local, remote, state }) =>
-      state === 'ESTABLISHED' && (local.port === port || (either && remote.port === port)),
+    ({ local, remote, state }) => state === 'ESTABLISHED' && (local.port === port || (either && remote.port === port)),
   );
 }

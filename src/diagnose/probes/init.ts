@@ -51,7 +51,7 @@ function fits(name: string, path: string, names: readonly string[], mention: str
 }
 
 async function systemdService(facts: Facts, unit: string): Promise<InitService> {
-  const properties = ['LoadState', 'ActiveState', 'SubState', 'Result', 'UnitFileState'];
+  const properties = ['LoadState', 'ActiveState', 'SubState', 'Result', 'ExecMainStatus', 'UnitFileState'];
   const end = await facts.run('systemctl', ['show', unit, ...properties.flatMap((each) => ['-p', each])], 2_000);
   const said = end.kind === 'ended' && end.exitCode === 0 ? end.stdout : '';
   const state = said === '' ? null : `systemctl show ${unit}: ${cleanText(said.trim().replaceAll('\n', ' '))}`;

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { constants, open, stat, statfs, unlink } from 'node:fs/promises';
+import { open, constants as openFlags, stat, statfs, unlink } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileErrorReason } from '../../support/atomic-file.ts';
 import { systemCode } from '../../support/failures.ts';
@@ -29,9 +30,16 @@ export async function tryWriting(wanted: string): Promise<Writing> {
     await writeAndRemove(join(folder, `.zeroforce-diagnose.${randomBytes(6).toString('hex')}.tmp`));
     return { folder, problem: null, room: await roomAt(folder) };
   } catch (error) {
-    const problem = { code: systemCode(error) ?? 'unknown', why: fileErrorReason(error) };
-    return { folder, problem, room: await roomAt(folder) };
+    return { folder, problem: problemOf(error), room: await roomAt(folder) };
   }
+}
+
+function problemOf(error: unknown): { code: string; why: string } {
+  // Node has no name for it.
+  if ((error as NodeJS.ErrnoException).errno === -constants.errno.EDQUOT) {
+    return { code: 'EDQUOT', why: 'disk quota exceeded (EDQUOT)' };
+  }
+  return { code: systemCode(error) ?? 'unknown', why: fileErrorReason(error) };
 }
 
 /** @throws the system's error for what stands in the way and is no folder */
@@ -47,7 +55,7 @@ async function nearestFolder(path: string): Promise<string> {
 }
 
 async function writeAndRemove(path: string): Promise<void> {
-  const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW } = constants;
+  const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW } = openFlags;
   const file = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
   try {
     await file.writeFile(Buffer.alloc(BYTES));

@@ -2,6 +2,9 @@ import type { FailureCode } from '../../support/failures.ts';
 
 /** The findings of `proxy.handshake`, by what the failure of an attempt is called. */
 const NAMES = {
+  'operator.paused': 'paused',
+  'operator.not-authorized': 'refused',
+  'operator.token-rotated': 'tokenRotated',
   'proxy.handshake-refused': 'refused',
   'proxy.handshake-closed': 'closed',
   'proxy.handshake-silent': 'silent',
@@ -18,7 +21,7 @@ const NAMES = {
   'ssh.closed': 'refused',
 } as const satisfies Partial<Record<FailureCode, string>>;
 
-type Name = (typeof NAMES)[keyof typeof NAMES] | 'paused' | 'webServer' | 'sshServer' | 'other';
+type Name = (typeof NAMES)[keyof typeof NAMES] | 'webServer' | 'sshServer' | 'other';
 
 /** What is the matter with a handshake that failed so, and what the other end said, or the sentence instead. */
 export function handshakeFault(code: FailureCode, sentence: string): { name: Name; said: string } {

@@ -27,6 +27,7 @@ const STAGE_OF: Partial<Record<FailureCode, Stage>> = {
   'session.peer-dead': 'session',
   'session.protocol-error': 'session',
   'session.going-away': 'session',
+  'operator.disconnected': 'session',
   'identity.duplicate': 'session',
 };
 
