@@ -27,6 +27,8 @@ const MAX_DEPTH = 64;
 /** Connections are tracked from here on (NF_IP_PRI_CONNTRACK). */
 const TRACKING_PRIORITY = -200;
 
+const UNTRACKED = 64n;
+
 const END: Verdict = { kind: 'return' };
 const UNKNOWN: Verdict = { kind: 'unknown' };
 
@@ -66,7 +68,8 @@ export class PacketFilter {
       const { base } = chain;
       if (base?.hook !== hook || !families.includes(chain.family)) continue;
       if (base.devices !== null && !base.devices.includes(device)) continue;
-      if (base.type === 'nat' && !nat) continue;
+      // What is not tracked cannot be translated.
+      if (base.type === 'nat' && (!nat || packet.ctstate === UNTRACKED)) continue;
       const early = !tracked && (hook === 'ingress' || base.priority < TRACKING_PRIORITY);
       const decisions = this.#passBase(chain, packet, early);
 
@@ -91,7 +94,7 @@ export class PacketFilter {
       : packet;
     const exits = this.#walk(base, seen, true, 0);
     packet.mark = seen.mark;
-    if (seen.ctstate === 64n) packet.ctstate = 64n;
+    if (seen.ctstate === UNTRACKED) packet.ctstate = UNTRACKED;
     return exits.map(({ verdict, chain, rule }) => {
       if (verdict.kind !== 'return') return { verdict, chain, rule, base };
       return { verdict: { kind: base.base?.policy ?? 'accept' }, chain: base, rule: null, base };
@@ -185,7 +188,7 @@ function condition(step: Exclude<Step, { kind: 'verdict' | 'choose' }>, packet: 
       return 'yes';
     }
     case 'untrack':
-      packet.ctstate = sure ? 64n : undefined;
+      packet.ctstate = sure ? UNTRACKED : undefined;
       packet.ctstatus = packet.ctdir = packet.ctmark = undefined;
       return 'yes';
   }
