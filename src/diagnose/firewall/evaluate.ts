@@ -27,6 +27,7 @@ const MAX_DEPTH = 64;
 /** Connections are tracked from here on (NF_IP_PRI_CONNTRACK). */
 const TRACKING_PRIORITY = -200;
 
+const INVALID = 1n;
 const UNTRACKED = 64n;
 
 const END: Verdict = { kind: 'return' };
@@ -90,7 +91,7 @@ export class PacketFilter {
   /** All ways in which a chain at a hook may end; one where everything is known. */
   #passBase(base: Chain, packet: Packet, early: boolean): Decision[] {
     const seen: Packet = early
-      ? { ...packet, ctstate: 1n, ctstatus: undefined, ctdir: undefined, ctmark: undefined }
+      ? { ...packet, ctstate: INVALID, ctstatus: undefined, ctdir: undefined, ctmark: undefined }
       : packet;
     const exits = this.#walk(base, seen, true, 0);
     packet.mark = seen.mark;
@@ -188,6 +189,7 @@ function condition(step: Exclude<Step, { kind: 'verdict' | 'choose' }>, packet: 
       return 'yes';
     }
     case 'untrack':
+      if (packet.ctstate !== undefined && packet.ctstate !== INVALID) return 'yes'; // it is tracked already
       packet.ctstate = sure ? UNTRACKED : undefined;
       packet.ctstatus = packet.ctdir = packet.ctmark = undefined;
       return 'yes';
