@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { fileErrorReason } from '../../support/atomic-file.ts';
 import { systemCode } from '../../support/failures.ts';
 import { defineCheck } from '../check.ts';
-import { isOwnGroupOnly } from '../debian-groups.ts';
+import { withoutOwnGroups } from '../debian-groups.ts';
 import type { Facts } from '../facts.ts';
 import { readKeyPath } from '../probes/key-path.ts';
 import { sshServer } from '../probes/sshd.ts';
@@ -91,12 +91,6 @@ async function readUsers(): Promise<Account[]> {
     ['/etc/passwd', '/etc/group'].map((path) => readFile(path, 'utf8').catch(() => '')),
   );
   return readAccounts(passwd ?? '', group ?? '', null);
-}
-
-/** As the sshd of Debian sees it. */
-function withoutOwnGroups(path: KeyPath, uid: number, accounts: readonly Account[]): KeyPath {
-  const seen = (at: KeyPath['file']) => (isOwnGroupOnly(at, uid, accounts) ? { ...at, mode: at.mode & ~0o020 } : at);
-  return { file: seen(path.file), folders: path.folders.map(seen) };
 }
 
 /**
