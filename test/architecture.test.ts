@@ -51,7 +51,7 @@ const PURE = [
   /^monitor\/netstat\.ts$/,
   /^pairing\/machine\.ts$/,
   /^diagnose\/(ids|check|checks|report)\.ts$/,
-  /^diagnose\/(clock-sanity|debian-groups|disk-room|findings|key-expiry|monitor-view|pairing-past|pairing-window|proc-text)\.ts$/,
+  /^diagnose\/(clock-sanity|disk-room|findings|key-expiry|monitor-view|pairing-past|pairing-window|proc-text)\.ts$/,
   /^diagnose\/(socket-table|strict-modes)\.ts$/,
   /^diagnose\/sshd\//,
   /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,

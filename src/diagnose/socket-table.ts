@@ -50,9 +50,10 @@ export interface Reach {
   readonly takesIpv4: boolean | null;
 }
 
-/** Whether a connection to an IPv4 address of this machine and `port` comes to this listener; null where nobody can tell. */
+/** Whether a connection to `host`, an address of this machine, and `toPort` comes to this listener; null where nobody can tell. */
 export function reaches({ address, port, takesIpv4 }: Reach, host: string, toPort: number): boolean | null {
   if (port !== toPort) return false;
+  if (host.includes(':')) return address === '::' || address === host;
   if (address === '0.0.0.0' || address === host || address === `::ffff:${host}`) return true;
   return address === '::' ? takesIpv4 : false;
 }

@@ -94,7 +94,11 @@ t.test('owner and mode of the key file', requires(...NEEDS_MACHINE), async (t) =
 
   const cases: [name: string, make: string, summary: RegExp][] = [
     ['the file can be written by everybody', 'chmod 666 /root/.ssh/authorized_keys', /authorized_keys: .*mode 0666/],
-    ['the file belongs to somebody else', 'chown 1500 /root/.ssh/authorized_keys', /authorized_keys: it belongs to user 1500/],
+    [
+      'the file belongs to somebody else',
+      'chown 1500 /root/.ssh/authorized_keys',
+      /authorized_keys: it belongs to user 1500/,
+    ],
     ['its folder can be written by everybody', 'chmod 777 /root/.ssh', /\/root\/\.ssh: .*mode 0777/],
     ['its folder belongs to somebody else', 'chown 1500 /root/.ssh', /\/root\/\.ssh: it belongs to user 1500/],
     ['the home can be written by a group', 'chmod 770 /root; chgrp 1500 /root', /of \/root: .*mode 0770/],
@@ -204,7 +208,8 @@ function configureKey(device: Machine, authorizedKeysFile: string): Promise<void
 
 /** Whether sshd lets this user in with the key of the test. */
 async function logsIn(device: Machine, user: string): Promise<boolean> {
-  const options = '-F none -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR';
+  const options =
+    '-F none -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR';
   const { stdout } = await device.sh(`ssh ${options} -i /etc/client ${user}@127.0.0.1 echo in </dev/null 2>&1 || true`);
   return stdout.trim() === 'in';
 }

@@ -6,8 +6,8 @@ import { type Contact, isGreeted } from '../sshd/greeting.ts';
 export interface ContactOptions {
   host: string;
   port: number;
-  /** The address that the connection comes from. */
-  from: string;
+  /** The address that the connection comes from; null lets the system choose. */
+  from: string | null;
   timeoutMs: number;
   clock: Clock;
   signal: AbortSignal;
@@ -22,7 +22,7 @@ const MAX_BYTES = 8 * 1024;
 /** Connects as an SSH client does, and gives what is said until the version line, the end, or the time is over. */
 export function contact({ host, port, from, timeoutMs, clock, signal }: ContactOptions): Promise<Contact> {
   return new Promise((resolve) => {
-    const socket = connect({ host, port, localAddress: from, noDelay: true });
+    const socket = connect({ host, port, ...(from === null ? {} : { localAddress: from }), noDelay: true });
     let opened = false;
     let bytes = Buffer.alloc(0);
     let cancelMore: Cancel = () => undefined;

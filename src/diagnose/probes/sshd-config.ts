@@ -5,7 +5,13 @@ import { cleanText } from '../../support/text.ts';
 import type { Facts, Probe } from '../facts.ts';
 import { EffectiveConfig } from '../sshd/effective.ts';
 import { matchesPattern } from '../sshd/patterns.ts';
-import { type ConfigFault, configFault, isCertainForAnybody, opensshVersion } from '../sshd/test-output.ts';
+import {
+  brokenProgram,
+  type ConfigFault,
+  configFault,
+  isCertainForAnybody,
+  opensshVersion,
+} from '../sshd/test-output.ts';
 import { perRole, type Role, type SshServer, sshServer } from './sshd.ts';
 
 /** The sshd of this machine. */
@@ -14,6 +20,8 @@ export interface SshdProgram {
   /** `OpenSSH_9.2p1 …`; null where it does not say. */
   readonly said: string | null;
   readonly version: { readonly major: number; readonly minor: number } | null;
+  /** Why it cannot run at all; null where it can. */
+  readonly broken: string | null;
 }
 
 const FOLDERS = ['/usr/sbin', '/usr/local/sbin', '/sbin', '/usr/bin', '/usr/local/bin', '/opt/sbin'];
@@ -29,7 +37,12 @@ export const sshdProgram: Probe<SshdProgram | null> = async (facts) => {
   const end = await facts.run(path, ['-V'], 2_000);
   const output = end.kind === 'ended' ? `${end.stdout}\n${end.stderr}` : '';
   const said = /^OpenSSH_.*$/m.exec(output)?.[0] ?? null;
-  return { path, said: said === null ? null : cleanText(said), version: said === null ? null : opensshVersion(said) };
+  return {
+    path,
+    said: said === null ? null : cleanText(said),
+    version: said === null ? null : opensshVersion(said),
+    broken: brokenProgram(output),
+  };
 };
 
 /** Looked for in the folders of system programs; null where there is none. */

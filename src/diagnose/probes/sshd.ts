@@ -63,6 +63,12 @@ export interface Daemon {
   readonly listeners: readonly Listener[];
 }
 
+/** How the init systems call them. */
+export const SERVICE_NAMES: Readonly<Record<Role, readonly string[]>> = {
+  sshd: ['ssh', 'sshd', 'dropbear'],
+  paired: [],
+};
+
 const SSH_SERVERS = new Set(['sshd', 'dropbear']);
 /** Programs that listen for others. */
 const SUPER_SERVERS = new Set(['systemd', 'init', 'inetd', 'xinetd', 'tcpsvd']);
@@ -101,22 +107,34 @@ const byRole: Record<Role, Probe<SshServer>> = {
     return describe('sshd', { target, daemon, configFile, servesPaired, sources }, await facts.get(listeners));
   },
   paired: async (facts) => {
-    const own = ownAddress();
-    const target = { host: own ?? LOOPBACK, port: pairedPort(facts), setting: 'tunnel.port', given: false };
+    const port = pairedPort(facts);
     const maintenance = await facts.get(byRole.sshd);
     const found = (await facts.get(daemons)).filter(
       ({ program }) => maintenance.servesPaired || program.pid !== maintenance.daemon?.program.pid,
     );
-    const daemon = choose(found, target.port, DEDICATED_CONFIG, true);
+    const daemon = choose(found, port, DEDICATED_CONFIG, true);
     const configFile = daemon?.command.configFile ?? (daemon === null ? DEDICATED_CONFIG : SYSTEM_CONFIG);
     const { servesPaired } = maintenance;
-    return describe(
-      'paired',
-      { target, daemon, configFile, servesPaired, sources: [target.host] },
-      await facts.get(listeners),
+    const all = await facts.get(listeners);
+    const own = ownAddresses();
+    const host = pairedHost(
+      all.all.filter((each) => each.port === port),
+      own,
     );
+    const target = { host, port, setting: 'tunnel.port', given: false };
+    const sources = [own[0] ?? LOOPBACK];
+    return describe('paired', { target, daemon, configFile, servesPaired, sources }, all);
   },
 };
+
+/** Where a client of the home network comes in: any address will do that is not this machine's alone. */
+function pairedHost(onPort: readonly Listener[], own: readonly string[]): string {
+  const reached = own.find((address) => onPort.some((each) => reaches(each, address, each.port) !== false));
+  if (reached !== undefined) return reached;
+  const other = onPort.find(({ address }) => !/^(?:127\.|::1$|::ffff:127\.)/.test(address))?.address;
+  if (other !== undefined) return other === '::' ? '::1' : other;
+  return own[0] ?? LOOPBACK;
+}
 
 /** The SSH server of this role. */
 export function sshServer(role: Role): Probe<SshServer> {
@@ -151,7 +169,7 @@ function describe(
     kind: kindOf(daemon, onPort),
     onPort,
     atTarget,
-    lookAt: { host: whereTo(role, target.host, atTarget), port: own?.port ?? target.port },
+    lookAt: { host: target.host, port: own?.port ?? target.port },
   };
 }
 
@@ -161,11 +179,6 @@ function kindOf(daemon: Daemon | null, onPort: readonly Listener[]): SshServer['
   if (!held && owners.some(({ pid, name }) => pid === 1 || SUPER_SERVERS.has(name))) return 'activated';
   if (daemon !== null) return daemon.program.name === 'sshd' ? 'openssh' : 'dropbear';
   return onPort.length > 0 ? 'foreign' : 'absent';
-}
-
-/** The own address stands for a client in the network; a server for this machine alone is tried here. */
-function whereTo(role: Role, host: string, atTarget: readonly Listener[]): string {
-  return role === 'sshd' || atTarget.length > 0 ? host : LOOPBACK;
 }
 
 /** The port that the tunnel leads a technician to. */
@@ -180,10 +193,10 @@ function maintenanceTarget({ options, config }: Facts): SshServer['target'] {
 
 const pairedPort = ({ config }: Facts) => config.tunnel.port;
 
-/** An address of this machine in its network; null where it has none. */
-function ownAddress(): string | null {
+/** The IPv4 addresses of this machine in its networks. */
+function ownAddresses(): string[] {
   const addresses = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
-  return addresses.find(({ family, internal }) => family === 'IPv4' && !internal)?.address ?? null;
+  return addresses.filter(({ family, internal }) => family === 'IPv4' && !internal).map(({ address }) => address);
 }
 
 /** Why there is nothing to say about this server; null where there is. */
@@ -226,19 +239,12 @@ export const greetings = perRole(greet);
 async function greet(facts: Facts, role: Role): Promise<Greetings> {
   const { sources, lookAt } = await facts.get(sshServer(role));
   const { clock, signal } = facts;
-  const from = async (address: string) =>
-    understand(
-      await contact({
-        ...lookAt,
-        from: lookAt.host === LOOPBACK ? address : lookAt.host,
-        timeoutMs: GREETING_MS,
-        clock,
-        signal,
-      }),
-    );
-  const [one = LOOPBACK, other] = lookAt.host === LOOPBACK && role === 'paired' ? [LOOPBACK] : sources;
+  const from = async (address: string | null) =>
+    understand(await contact({ ...lookAt, from: address, timeoutMs: GREETING_MS, clock, signal }));
+  // From elsewhere the system chooses the address.
+  const [one = null, other = null] = lookAt.host === LOOPBACK && role === 'sshd' ? sources : [];
   const first = await from(one);
   // What has taken all the time once would take it again, and the check has only so much.
   const tooLong = first.kind === 'silent' || first.kind === 'no-answer';
-  return { first, second: other === undefined || tooLong ? null : await from(other) };
+  return { first, second: other === null || tooLong ? null : await from(other) };
 }

@@ -12,7 +12,6 @@ export interface ConfigFault {
     | 'unreadable'
     | 'unknown-option'
     | 'bad-line'
-    | 'program'
     | 'other';
   /** The line that says it. */
   readonly line: string;
@@ -21,7 +20,6 @@ export interface ConfigFault {
 }
 
 const KINDS: readonly (readonly [ConfigFault['kind'], RegExp])[] = [
-  ['program', /^.*error while loading shared libraries: (\S+?):?(?: .*)?$/m],
   ['no-folder', /^Missing privilege separation directory: (\S+)/m],
   ['bad-folder', /^(\S+) must be owned by root and not group or world-writable/m],
   ['no-user', /^Privilege separation user (\S+) does not exist/m],
@@ -46,11 +44,19 @@ export function configFault(output: string): ConfigFault {
 
 /** Whether somebody who is not root hears of this fault just as sshd does: host keys and folders only root can judge. */
 export function isCertainForAnybody({ kind }: ConfigFault): boolean {
-  return kind === 'unknown-option' || kind === 'bad-line' || kind === 'program';
+  return kind === 'unknown-option' || kind === 'bad-line';
 }
 
 /** `OpenSSH_9.2p1 Debian-2+deb12u3, …` as numbers; null where the text says no version. */
 export function opensshVersion(text: string): { readonly major: number; readonly minor: number } | null {
   const [, major, minor] = /OpenSSH_(\d+)\.(\d+)/.exec(text) ?? [];
   return major === undefined || minor === undefined ? null : { major: Number(major), minor: Number(minor) };
+}
+
+/** The line of the dynamic loader of glibc or musl that a program could not start; null where there is none. */
+export function brokenProgram(output: string): string | null {
+  const line = /^.*(?:error while loading shared libraries|Error loading shared library|: symbol not found).*$/m.exec(
+    output,
+  );
+  return line === null ? null : cleanText(line[0]);
 }
