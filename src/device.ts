@@ -1,8 +1,11 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { CONFIG_FILE } from './config/load.ts';
 import type { OptionKey } from './config/options.ts';
 import type { Config } from './config/types.ts';
 import { type ControlRoutes, ControlServer } from './control/server.ts';
+import { SelfDiagnosis } from './device/diagnosis.ts';
+import type { ConfigSource } from './device/examination.ts';
 import { createButton, createPairing, createReset } from './device/pairing-parts.ts';
 import {
   createAdvertiser,
@@ -14,6 +17,8 @@ import {
   TUNNEL_SOURCE,
 } from './device/parts.ts';
 import type { DeviceStatus, Told } from './device/status.ts';
+import { troublesOf } from './device/troubles.ts';
+import type { Report } from './diagnose/report.ts';
 import type { Advertiser } from './discovery/advertise.ts';
 import type { MeetingClient } from './meeting/client.ts';
 import type { ActivityMonitor } from './monitor/activity-monitor.ts';
@@ -41,7 +46,7 @@ export type { DeviceStatus } from './device/status.ts';
 
 /** Every part stops in milliseconds; one that does not is passed over and reported. */
 const STOP_EACH_MS = 3_000;
-/** How often the control socket is looked after; as often as the monitor polls. */
+/** How often the control socket is looked after, and what keeps people out; as often as the monitor polls. */
 const HEAL_MS = 5_000;
 /** A poll may wait for one that hangs and then hang itself, 3 s each; doubled, because a Pi is slow. */
 const POLL_ALLOWANCE_MS = 12_000;
@@ -59,6 +64,8 @@ export interface DeviceOptions {
   config: Config;
   /** What the configuration has to say, for the status. */
   notices?: readonly Notice[];
+  /** For the checks that the service makes of itself. */
+  source?: ConfigSource;
   version: string;
   log: Log;
   clock?: Clock;
@@ -71,6 +78,7 @@ export interface DeviceOptions {
 export class Device {
   #config: Config;
   #notices: readonly Notice[];
+  readonly #source: ConfigSource;
   readonly #version: string;
   readonly #log: Log;
   readonly #clock: Clock;
@@ -87,6 +95,7 @@ export class Device {
   readonly #pairing: Pairing;
   readonly #reset: FactoryReset;
   readonly #page: StatusPage;
+  readonly #diagnosis: SelfDiagnosis;
   /** The handler outlives its listener: who has asked too often, and a PIN under way, stay known. */
   readonly #handler: ReturnType<typeof createPairingApp>;
 
@@ -97,11 +106,12 @@ export class Device {
   readonly #meeting: Slot<MeetingClient>;
   readonly #advertiser: Slot<Advertiser>;
 
-  constructor({ config, notices = [], version, log, clock = systemClock }: DeviceOptions) {
+  constructor({ config, notices = [], source = NO_SOURCE, version, log, clock = systemClock }: DeviceOptions) {
     const { runDir, stateDir } = config;
     const parts = { clock, log };
     this.#config = config;
     this.#notices = notices;
+    this.#source = source;
     this.#version = version;
     this.#log = log;
     this.#clock = clock;
@@ -119,6 +129,11 @@ export class Device {
       ...parts,
     });
     this.#page = createPage(() => this.#config, { status: () => this.status(), ...parts });
+    this.#diagnosis = new SelfDiagnosis({
+      troubles: () => troublesOf(this.#tunnel.current?.status() ?? null, this.#faults()),
+      examine: (signal) => this.#examine(signal),
+      ...parts,
+    });
     this.#handler = createPairingApp({
       pairing: this.#pairing,
       info: () => this.#info(),
@@ -147,6 +162,7 @@ export class Device {
     if (this.#controlFailure?.code === 'instance.running') throw this.#controlFailure;
     const steps: { name: string; start: () => unknown; stop: () => unknown }[] = [
       { name: 'the control socket', start: () => this.#healLater(), stop: () => this.#stopControl() },
+      { name: 'the self-diagnosis', start: () => undefined, stop: () => this.#diagnosis.stop() },
       { name: 'the tunnel', start: () => this.#tunnel.start(), stop: () => this.#tunnel.stop() },
       { name: 'the Meeting client', start: () => this.#meeting.start(), stop: () => this.#meeting.stop() },
       { name: 'the HTTP listener', start: () => this.#http.start(), stop: () => this.#http.stop() },
@@ -226,6 +242,7 @@ export class Device {
       tunnel: this.#tunnel.current?.status() ?? null,
       meetingApi: this.#meeting.current?.status() ?? null,
       faults: this.#faults().map(({ code, message, remedy }) => ({ code, sentence: message, remedy })),
+      diagnosis: this.#diagnosis.status(),
       notices: [...this.#notices, ...this.#httpNotices(), ...this.#nameNotices()].map(told),
     };
   }
@@ -317,7 +334,9 @@ export class Device {
   #healLater(): void {
     this.#cancelHeal = this.#clock.after(HEAL_MS, () => {
       this.#healing = this.#openControl(() => this.#control.heal()).then(() => {
-        if (!this.#stopping) this.#healLater();
+        if (this.#stopping) return;
+        this.#diagnosis.look();
+        this.#healLater();
       });
     });
   }
@@ -326,6 +345,14 @@ export class Device {
     this.#cancelHeal();
     await this.#healing;
     await this.#control.stop();
+  }
+
+  /** The checks are loaded at their first use; an idle device does without them. */
+  async #examine(signal: AbortSignal): Promise<Report> {
+    const { examine } = await import('./device/examination.ts');
+    const about = { config: this.#config, notices: this.#notices, source: this.#source, version: this.#version };
+    const status = () => this.status();
+    return examine({ ...about, status, clock: this.#clock, log: this.#log }, signal);
   }
 
   #info(): DeviceInfo {
@@ -387,6 +414,8 @@ export class Device {
     return this.#clock.nowMs() - this.#startedAtMs;
   }
 }
+
+const NO_SOURCE: ConfigSource = { file: CONFIG_FILE, origin: 'defaults' };
 
 const told = ({ code, sentence }: Notice): Told => ({ code, sentence, remedy: FAILURES[code] });
 

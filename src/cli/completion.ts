@@ -19,6 +19,8 @@ interface Flag {
   description: string;
   /** What has to stand behind it: a file, any other text, or nothing. */
   value: 'file' | 'text' | null;
+  /** What that can be, several with commas between them; empty for any text. */
+  choices: readonly string[];
 }
 
 /** A script that completes the commands and options of this program, made from its definition. */
@@ -40,6 +42,7 @@ function shapesOf(command: Command, path: string, inherited: readonly Option[]):
       names: names(option),
       description: option.description,
       value: option.required ? (/<file>/.test(option.flags) ? 'file' : 'text') : null,
+      choices: option.argChoices ?? [],
     })) satisfies Flag[] as Flag[],
     choices: command.registeredArguments.flatMap((argument) => argument.argChoices ?? []),
   };
@@ -60,6 +63,14 @@ function bash(name: string, shapes: Shape[]): string {
   const takingFile = shapes.flatMap(({ path, options }) =>
     flagNames(options, 'file').map((flag) => `'${path} ${flag}'`),
   );
+  const lists = shapes.flatMap(({ path, options }) =>
+    options
+      .filter(({ choices }) => choices.length > 0)
+      .map(({ names, choices }) => {
+        const flags = names.map((flag) => `'${path} ${flag}'`).join('|');
+        return `      ${flags}) mapfile -t COMPREPLY < <(compgen -P "$listed" -W '${choices.join(' ')}' -- "\${current#"$listed"}") ;;\n`;
+      }),
+  );
   const steps = shapes.flatMap(({ path, commands }) =>
     commands.map((child) => `      '${path} ${child.name}') path='${`${path} ${child.name}`.trim()}' ;;`),
   );
@@ -69,7 +80,7 @@ function bash(name: string, shapes: Shape[]): string {
   );
   return `${HEADER(name, 'bash')}
 ${functionName(name)}() {
-  local current=\${COMP_WORDS[COMP_CWORD]} before='' path='' words='' flags='' word index
+  local current=\${COMP_WORDS[COMP_CWORD]} before='' path='' words='' flags='' listed='' word index
   for ((index = 1; index < COMP_CWORD; index++)); do
     word=\${COMP_WORDS[index]}
     [[ $word == '=' ]] && continue # bash splits --config=FILE in three
@@ -81,11 +92,12 @@ ${steps.join('\n')}
   done
   [[ $current == '=' ]] && current=''
   if [[ -n $before ]]; then
+    [[ $current == *,* ]] && listed=\${current%,*},
     case "$path $before" in
       ${takingFile.join('|')})
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
-      *) COMPREPLY=() ;;
+${lists.join('')}      *) COMPREPLY=() ;;
     esac
     return
   fi
@@ -104,9 +116,10 @@ const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 function zsh(name: string, shapes: Shape[]): string {
   const functionOf = (path: string) => `${functionName(name)}${path === '' ? '' : `_${path.replaceAll(/[ -]/g, '_')}`}`;
-  const spec = ({ names, description, value }: Flag) => {
+  const spec = ({ names, description, value, choices }: Flag) => {
     const text = description.replaceAll(/[[\]\\:]/g, '\\$&');
-    const behind = { file: ':file:_files', text: ':value: ', none: '' }[value ?? 'none'];
+    const one = choices.length > 0 ? `_values -s , value ${choices.join(' ')}` : ' ';
+    const behind = { file: ':file:_files', text: `:value:${one}`, none: '' }[value ?? 'none'];
     const form = (flag: string) => (value !== null && flag.startsWith('--') ? `${flag}=` : flag);
     return names.map((flag) => quoted(`(${names.join(' ')})${form(flag)}[${text}]${behind}`)).join(' ');
   };
@@ -159,9 +172,11 @@ function fish(name: string, shapes: Shape[]): string {
     return [
       ...commands.map((child) => `${start} -a ${child.name} -d ${quoted(child.description)}`),
       ...choices.map((choice) => `${start} -a ${choice}`),
-      ...options.map(({ names, description, value }) => {
+      ...options.map(({ names, description, value, choices }) => {
         const flags = names.map((flag) => (flag.startsWith('--') ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`));
-        const behind = { file: ' -r -F', text: ' -x', none: '' }[value ?? 'none'];
+        const list = `(__fish_complete_list , 'string split " " "${choices.join(' ')}"')`;
+        const one = choices.length > 0 ? ` -a ${quoted(list)}` : '';
+        const behind = { file: ' -r -F', text: ` -x${one}`, none: '' }[value ?? 'none'];
         return `${start} ${flags.join(' ')}${behind} -d ${quoted(description)}`;
       }),
     ];

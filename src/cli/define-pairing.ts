@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 import type { CommonOptions } from './common.ts';
 import { addCommand, withConfig } from './define.ts';
-import { pairingAudit, pairingOpen, pairingPin, pairingReset, pairingStatus } from './pairing-commands.ts';
 import type { Style } from './style.ts';
 
 type Readable = CommonOptions & { json?: true };
@@ -20,17 +19,17 @@ export function definePairing(
   command('status', 'ask the running service whether pairing is open, and why')
     .option('--json', 'print it as JSON')
     .addHelpText('after', '\nExamples:\n  tunnel-agent pairing status\n  tunnel-agent pairing status --json')
-    .action(async (options: Readable) => finish(await pairingStatus(options, style())));
+    .action(async (options: Readable) => finish(await (await commands()).pairingStatus(options, style())));
 
   command('open', 'let anybody set one key within 120 s, whatever the policy')
     .addHelpText('after', '\nExample:\n  tunnel-agent pairing open')
-    .action(async (options: CommonOptions) => finish(await pairingOpen(options)));
+    .action(async (options: CommonOptions) => finish(await (await commands()).pairingOpen(options)));
 
   const reset = command('reset', 'remove the key and what was remembered, end its tunnel, open pairing')
     .option('--yes', 'do not ask')
     .addHelpText('after', '\nExamples:\n  tunnel-agent pairing reset\n  tunnel-agent pairing reset --yes')
     .action(async (options: CommonOptions & { yes?: true }) =>
-      finish(await pairingReset(options, (sentence) => reset.error(sentence))),
+      finish(await (await commands()).pairingReset(options, (sentence) => reset.error(sentence))),
     );
 
   command('pin', 'make a new PIN and print it once')
@@ -42,11 +41,14 @@ export function definePairing(
     )
     .action(async (options: CommonOptions & { stdin?: true; remove?: true }) => {
       if (options.stdin && options.remove) group.error("error: option '--stdin' cannot be used with '--remove'");
-      finish(await pairingPin(options));
+      finish(await (await commands()).pairingPin(options));
     });
 
   command('audit', 'list every change of pairing on record, the newest last')
     .option('--json', 'print it as JSON')
     .addHelpText('after', '\nExamples:\n  tunnel-agent pairing audit\n  tunnel-agent pairing audit --json')
-    .action(async (options: Readable) => finish(await pairingAudit(options, style())));
+    .action(async (options: Readable) => finish(await (await commands()).pairingAudit(options, style())));
 }
+
+/** Loaded only to run one of them: whatever else is asked is answered sooner without. */
+const commands = () => import('./pairing-commands.ts');

@@ -31,12 +31,12 @@ export function main(program: Command): void {
   });
   // Not awaited: the program is bundled into a file that is no module.
   program.parseAsync().catch((error: unknown) => {
-    process.exitCode = report(program.name(), error);
+    process.exitCode = complain(program.name(), error);
   });
 }
 
-/** One line for a failure, the full list for a configuration; never a stack trace. */
-function report(name: string, error: unknown): number {
+/** One line for a failure, the full list for a configuration; never a stack trace. @returns the exit code */
+export function complain(name: string, error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage; // commander has printed it
   if (error instanceof ConfigError) {
     process.stderr.write(`${error.report()}\n`);

@@ -20,7 +20,8 @@ export async function run(options: CommonOptions, version: string): Promise<numb
   const signal = stopSignal(log, STOP_DEADLINE_MS);
   logNotices(loaded, log);
 
-  const device = new Device({ config: loaded.config, notices: loaded.notices, version, log });
+  const { config, notices, file, origin } = loaded;
+  const device = new Device({ config, notices, source: { file, origin }, version, log });
   const onApplied = (next: LoadedConfig) => remember(next, log);
   const reloader = new Reloader({ target: device, loaded, load: loadAgain, onApplied, clock: systemClock, log });
   const reload = () => void reloader.reload();

@@ -18,9 +18,14 @@ export function statusText(status: DeviceStatus, style: Style = PLAIN): string {
   ];
   const last = status.tunnel?.lastFailure;
   if (last) {
-    lines.push(line('', `last failure ${duration(last.agoMs / 1000)} ago: ${style.bad(last.sentence)}`));
+    lines.push(line('', `last failure ${ago(last)}: ${style.bad(last.sentence)}`));
     lines.push(line('', `${last.code}: ${last.remedy}`));
   }
+  for (const failure of status.tunnel?.localFailures ?? []) {
+    lines.push(line('', `a connection failed ${ago(failure)}: ${style.bad(failure.sentence)}`));
+    lines.push(line('', `${failure.code}: ${failure.remedy}`));
+  }
+  if (status.diagnosis !== null) lines.push(...diagnosis(status.diagnosis, style));
   if (status.meetingApi !== null) lines.push(line('meeting', meeting(status.meetingApi)));
   for (const { code, sentence, remedy } of faults) {
     lines.push(line('fault', style.bad(sentence)), line('', `${code}: ${remedy}`));
@@ -32,6 +37,22 @@ export function statusText(status: DeviceStatus, style: Style = PLAIN): string {
 }
 
 const line = (name: string, text: string) => `  ${name.padEnd(8)} ${text}`;
+const ago = ({ agoMs }: { agoMs: number }) => `${duration(agoMs / 1000)} ago`;
+
+/** The rest of it is in `status --json`. */
+const EVIDENCE_LINES = 6;
+
+/** What the service has found out by itself about what keeps people out, or kept them out. */
+function diagnosis(found: NonNullable<DeviceStatus['diagnosis']>, style: Style): string[] {
+  const { check, summary, evidence, remedy, over } = found;
+  const saw = evidence?.split('\n') ?? [];
+  return [
+    over ? line('was', `${summary} (over now)`) : line('cause', style.bad(summary)),
+    line('', `${check}, found ${ago(found)}${remedy === null ? '' : `: ${remedy}`}`),
+    ...saw.slice(0, EVIDENCE_LINES).map((each) => line('', `  ${each}`)),
+    ...(saw.length > EVIDENCE_LINES ? [line('', '  …')] : []),
+  ];
+}
 
 /** Whether anybody, or whoever knows the PIN, may pair now, and why. */
 export function pairingLine(pairing: DeviceStatus['pairing'], style: Style): string {

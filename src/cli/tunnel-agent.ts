@@ -61,7 +61,7 @@ withConfig(command('status', 'ask the running service how it is'))
   .addHelpText('after', '\nExamples:\n  tunnel-agent status\n  tunnel-agent status --json')
   .action(async (options: CommonOptions & { json?: true }) => finish(await status(options, style())));
 
-defineDiagnose(program, { finish });
+defineDiagnose(program, { style });
 
 definePairing(command('pairing', 'look at pairing, open it, reset it'), { style, finish });
 

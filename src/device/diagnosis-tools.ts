@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ConfigError, type Fault, faultLine } from '../config/faults.ts';
@@ -11,19 +11,27 @@ import { browse } from '../discovery/browse.ts';
 import { BufferPool } from '../link/buffer-pool.ts';
 import { MeetingCalls } from '../meeting/calls.ts';
 import { MeetingApi } from '../meeting/request.ts';
+import { masked } from '../meeting/words.ts';
 import { parseNetstat } from '../monitor/netstat.ts';
 import { runNetstat } from '../monitor/run-netstat.ts';
 import { KeyFile } from '../pairing/key-file.ts';
 import { abortScope } from '../support/abort-scope.ts';
 import type { Clock } from '../support/clock.ts';
-import { Failure } from '../support/failures.ts';
+import { Failure, systemCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import { LocalForward } from '../tunnel/local-forward.ts';
-import { createTransport, TUNNEL_SOURCE } from './parts.ts';
+import { createTransport, sshHostKeyFile, TUNNEL_SOURCE } from './parts.ts';
 
 // What the diagnosis tries things with: the parts of the service itself, with the configuration of the service.
 
 const NETSTAT_TIMEOUT_MS = 3_000;
+/** The service gives a call 10 s; whoever waits for a diagnosis has no patience for that. */
+const API_TIMEOUT_MS = 4_000;
+/**
+ * For the connection of a dial with its TLS, and again for the answer to its handshake, which our gateway delays by up to
+ * 4 s after wrong tokens. The service may wait longer.
+ */
+const DIAL_STEP_MS = 4_300;
 
 interface Base {
   clock: Clock;
@@ -53,17 +61,24 @@ export function createTools(
 
 function tunnelTool(config: Config, { clock, log }: Base): TunnelTool | null {
   const pairingPorts = () => [config.http.port];
-  const transportIn = (sshFolder: string) =>
-    createTransport(config, () => config, { sshFolder, pairingPorts, clock, log });
+  const limited = { ...config, handshakeTimeoutMs: Math.min(config.handshakeTimeoutMs, DIAL_STEP_MS) };
+  const transportIn = (folder: string, stateDir = config.stateDir) =>
+    createTransport({ ...limited, stateDir }, () => limited, {
+      sshFolder: join(folder, 'ssh'),
+      pairingPorts,
+      clock,
+      log,
+    });
   const known = transportIn(tmpdir()); // only to be asked who it is
   if (known === null) return null;
   return {
     transport: known.name,
     peer: known.peer,
     async dial(signal) {
-      // Not the folder of the service: its ssh would be ended.
+      // Not the folders of the service: its ssh would be ended, and a key trusted here be written for it.
       const folder = await mkdtemp(join(tmpdir(), 'zeroforce-diagnose-'));
-      const transport = transportIn(join(folder, 'ssh')) ?? known;
+      const stateDir = (await takeHostKey(config, folder)) ? folder : config.stateDir;
+      const transport = transportIn(folder, stateDir) ?? known;
       const { scope, release } = abortScope(signal);
       let up: Awaited<ReturnType<TunnelTool['dial']>> | null = null;
       try {
@@ -73,6 +88,7 @@ function tunnelTool(config: Config, { clock, log }: Base): TunnelTool | null {
             scope.abort(new Error('the session was only tried'));
           },
           note: () => undefined,
+          served: () => undefined,
         };
         const { failure } = await transport.connect(events, scope.signal);
         if (up === null) throw failure ?? new Failure('session.closed', 'the session was ended before it stood');
@@ -89,6 +105,20 @@ function tunnelTool(config: Config, { clock, log }: Base): TunnelTool | null {
   };
 }
 
+/**
+ * Copies the host key that the service trusts, where it has stored one.
+ * @returns false where there is one that cannot be read: the dial is to meet it in its place, as the service does
+ */
+async function takeHostKey({ ssh, stateDir }: Config, folder: string): Promise<boolean> {
+  if (ssh === null) return true;
+  try {
+    await copyFile(sshHostKeyFile(ssh, stateDir), sshHostKeyFile(ssh, folder));
+    return true;
+  } catch (error) {
+    return systemCode(error) === 'ENOENT';
+  }
+}
+
 /** A peer's words may repeat our token. */
 function withoutSecret(error: unknown, secret: string): unknown {
   if (!(error instanceof Failure) || secret === '' || !error.message.includes(secret)) return error;
@@ -98,33 +128,53 @@ function withoutSecret(error: unknown, secret: string): unknown {
 function apiTool({ meetingApi }: Config, clock: Clock): Tools['api'] {
   if (meetingApi === null) return null;
   const { url, deviceKey, token, ca } = meetingApi;
-  const calls = new MeetingCalls(new MeetingApi({ url, token: token.reveal(), ca, clock }), deviceKey);
+  const api = new MeetingApi({ url, token: token.reveal(), ca, deadlineMs: API_TIMEOUT_MS, clock });
+  const calls = new MeetingCalls(api, deviceKey);
   return {
     url,
     deviceKey,
-    device: (signal) => calls.device(signal),
+    async device(signal) {
+      const { authorized, services } = await calls.device(signal);
+      if (services === null) return { authorized, services };
+      // A service may have any name, the token too.
+      const shown = Object.entries(services).map(([name, enabled]) => [masked(name, token.reveal()), enabled] as const);
+      return { authorized, services: Object.fromEntries(shown) };
+    },
     availability: (signal) => calls.availability(signal),
+    isServed: async (signal) => (await api.call({ method: 'GET', path: '/api/ssh-hostkey' }, signal)).status !== 404,
   };
 }
 
-/** One stream, as the other end of the tunnel would open it. */
+/** One stream, as the other end of the tunnel would open it; through an SSH gateway it comes from the ssh of this machine. */
 async function openStream(
-  { services }: Config,
+  { services, ssh }: Config,
   port: number,
   { greeting, timeoutMs, signal }: OpenStreamOptions,
   clock: Clock,
 ): Promise<StreamResult> {
-  const forward = new LocalForward({ services, sourceAddress: TUNNEL_SOURCE, pool: new BufferPool(), clock });
+  const forward = new LocalForward({
+    services: ssh?.forwards ?? services,
+    sourceAddress: ssh === null ? TUNNEL_SOURCE : '127.0.0.1',
+    pool: new BufferPool(),
+    clock,
+  });
   try {
     return await new Promise<StreamResult>((resolve) => {
+      let opened = false;
       const end = forward.open(port, {
-        opened: () => end.write(Buffer.from(greeting), () => undefined),
+        opened: () => {
+          opened = true;
+          end.write(Buffer.from(greeting), () => undefined);
+        },
         failed: (reason, sentence) => settle({ kind: 'failed', reason, sentence }),
         data: ({ bytes }) => settle({ kind: 'answered', firstBytes: Buffer.from(bytes) }),
         ended: () => settle({ kind: 'closed', reset: false }),
         closed: (error) => settle({ kind: 'closed', reset: error !== null }),
       });
-      const silent = () => settle({ kind: 'silent' });
+      const silent = () => {
+        const sentence = `127.0.0.1:${port} did not accept the connection within ${timeoutMs / 1000} s`;
+        settle(opened ? { kind: 'silent' } : { kind: 'failed', reason: 'timeout', sentence });
+      };
       const cancel = clock.after(timeoutMs, silent);
       signal.addEventListener('abort', silent);
       const settle = (result: StreamResult) => {

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { Config } from '../config/types.ts';
+import type { Config, SshConfig } from '../config/types.ts';
 import { Advertiser } from '../discovery/advertise.ts';
 import { readModel } from '../discovery/model.ts';
 import { MeetingClient } from '../meeting/client.ts';
@@ -131,8 +131,7 @@ function createSshTransport(
 ): Transport | null {
   if (ssh === null) return null;
   const { host, port, token, hostKey, forwards, program } = ssh;
-  // One file a gateway: another one has another key.
-  const knownHostsFile = join(stateDir, `ssh-host-key-${host.toLowerCase()}-${port}`);
+  const knownHostsFile = sshHostKeyFile(ssh, stateDir);
   return sshTransport({
     program,
     gateway: { host, port },
@@ -147,6 +146,11 @@ function createSshTransport(
     clock,
     log,
   });
+}
+
+/** Where the host key of the first session is kept. One file a gateway: another one has another key. */
+export function sshHostKeyFile({ host, port }: SshConfig, stateDir: string): string {
+  return join(stateDir, `ssh-host-key-${host.toLowerCase()}-${port}`);
 }
 
 /** Null without an address of the API, or without an identity. */

@@ -2,6 +2,7 @@ import type { MeetingStatus } from '../meeting/client.ts';
 import type { PairingStatus } from '../pairing/pairing.ts';
 import type { FailureCode } from '../support/failures.ts';
 import type { TunnelStatus } from '../tunnel/agent.ts';
+import type { Diagnosis } from './diagnosis.ts';
 
 /** What `tunnel-agent status --json` prints, and what the status page is made of. Without secrets. */
 export interface DeviceStatus {
@@ -31,6 +32,8 @@ export interface DeviceStatus {
   meetingApi: MeetingStatus | null;
   /** What does not work now and is tried again; the tunnel's own failures stand in `tunnel`. */
   faults: Told[];
+  /** The cause that the service found by itself, the last time that somebody was kept out; null where it found none. */
+  diagnosis: Diagnosis | null;
   /** What is to be known and is no fault: that the last good configuration runs, for example. */
   notices: Told[];
 }

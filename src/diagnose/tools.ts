@@ -49,11 +49,15 @@ export interface TunnelTool {
 }
 
 export interface ApiTool {
+  /** The base address, as it is configured. */
   readonly url: string;
   readonly deviceKey: string;
   /** @throws Failure `meeting.*` */
   device(signal: AbortSignal): Promise<{ authorized: boolean; services: Readonly<Record<string, boolean>> | null }>;
+  /** @throws Failure `meeting.*` */
   availability(signal: AbortSignal): Promise<'available' | 'disconnected' | 'unknown'>;
+  /** Whether a path of the API that has nothing to do with this device is there, whatever it answers. @throws Failure `meeting.*` */
+  isServed(signal: AbortSignal): Promise<boolean>;
 }
 
 export interface TcpConnection {
@@ -119,6 +123,17 @@ export interface ServiceStatus {
     forwards: readonly { name: string; localPort: number; remotePort: number }[];
     streams: number;
     sessions: number;
+    /** Null unless the state is `waiting`. */
+    nextAttemptInMs: number | null;
+    lastFailure: PastFailure | null;
+  } | null;
+  /** Null where the service has no address of the Meeting API. */
+  meetingApi: {
+    url: string;
+    state: 'starting' | 'online' | 'failing' | 'stopped';
+    nextHeartbeatInMs: number | null;
+    /** The last that was answered. */
+    lastHeartbeat: { agoMs: number } | null;
     lastFailure: PastFailure | null;
   } | null;
   faults: readonly { code: FailureCode; sentence: string; remedy: string }[];

@@ -89,9 +89,12 @@ function refusal(
   if (status === 404 && aboutDevice) {
     return { code: 'meeting.not-provisioned', what: 'the server does not know this device (404)' };
   }
-  const redirect = location !== null && status >= 300 && status < 400;
-  const what = redirect
-    ? `the server points to another address (${status}), which is not followed`
-    : `status ${status}`;
-  return { code: 'meeting.api-answer', what };
+  if (status === 403 && aboutDevice) {
+    return { code: 'meeting.forbidden', what: 'the server declines this device (403)' };
+  }
+  if (location !== null && status >= 300 && status < 400) {
+    const what = `the server points to another address (${status}), which is not followed`;
+    return { code: 'meeting.api-redirect', what };
+  }
+  return { code: status >= 500 ? 'meeting.api-error' : 'meeting.api-answer', what: `status ${status}` };
 }

@@ -41,6 +41,7 @@ const REMIND_MS = 60 * 60_000;
 const REFUSALS: ReadonlySet<FailureCode> = new Set([
   'meeting.token-refused',
   'meeting.not-provisioned',
+  'meeting.forbidden',
   'meeting.not-authorized',
   'meeting.key-refused',
   'meeting.public-key-file',

@@ -2,7 +2,12 @@ import { connect } from 'node:tls';
 import { Failure, type FailureCode, systemCode } from '../support/failures.ts';
 import { excerpt } from './words.ts';
 
-export type Step = 'connecting' | 'agreeing on TLS' | 'waiting for the answer' | 'reading the answer';
+export type Step =
+  | 'looking up the name'
+  | 'connecting'
+  | 'agreeing on TLS'
+  | 'waiting for the answer'
+  | 'reading the answer';
 
 /** The call that broke, and how far it had come. */
 export interface BrokenCall {

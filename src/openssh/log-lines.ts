@@ -22,8 +22,10 @@ export type LogEvent =
   | { kind: 'local-forward-failed'; port: number }
   | { kind: 'stream-opened'; id: number }
   | { kind: 'stream-closed'; id: number }
-  /** A connection through a forward came to nothing, at our end or at the other. */
-  | { kind: 'target-failed'; sentence: string }
+  /** A connection through a remote forward stands at our end. */
+  | { kind: 'target-reached'; port: number }
+  /** A connection through a forward came to nothing, at our end, where the port is known, or at the other. */
+  | { kind: 'target-failed'; sentence: string; port: number | null }
   /** The server said goodbye, with its reason. */
   | { kind: 'disconnected'; reason: string }
   | { kind: 'identity-unusable'; sentence: string }
@@ -68,6 +70,10 @@ const DEBUG: Table = [
     /^debug1: channel (\d+): new \[?(?:forwarded|direct)-tcpip\b/,
     ([, id]) => ({ kind: 'stream-opened', id: Number(id) }),
   ],
+  [
+    /^debug1: channel \d+: connected to \S+ port (\d+)$/,
+    ([, port]) => ({ kind: 'target-reached', port: Number(port) }),
+  ],
   [/^debug1: channel (\d+): free: /, ([, id]) => ({ kind: 'stream-closed', id: Number(id) })],
 ];
 
@@ -86,8 +92,15 @@ const TOLD: Table = [
   [/^No \S+ host key is known for \S+ and you have requested strict/, () => ({ kind: 'host-key-refused' })],
   [/^bind \[[^\]]*\]:(\d+): (.*)$/, ([, port, why = '']) => ({ kind: 'bind-failed', port: Number(port), why })],
   [/: cannot listen to port: (\d+)$/, ([, port]) => ({ kind: 'local-forward-failed', port: Number(port) })],
-  [/^connect_to \S+(?: port \d+)?: /, ({ input }) => ({ kind: 'target-failed', sentence: input })],
-  [/^channel \d+: (open failed: .*)$/, ([, sentence = '']) => ({ kind: 'target-failed', sentence })],
+  [
+    /^connect_to \S+(?: port (\d+))?: /,
+    ({ input, 1: port }) => ({
+      kind: 'target-failed',
+      sentence: input,
+      port: port === undefined ? null : Number(port),
+    }),
+  ],
+  [/^channel \d+: (open failed: .*)$/, ([, sentence = '']) => ({ kind: 'target-failed', sentence, port: null })],
   [/^Received disconnect from \S+ port \d+:\d+: ?(.*)$/, ([, reason = '']) => ({ kind: 'disconnected', reason })],
   [/^(?:Load key |no such identity: )/, ({ input }) => ({ kind: 'identity-unusable', sentence: input })],
   [/^ssh: Could not resolve hostname /, trouble('dns')],

@@ -97,6 +97,7 @@ function read(before: Progress, event: LogEvent): Progress {
       const keep = before.trouble !== null && (before.trouble.name !== 'other' || event.trouble === 'other');
       return keep ? before : { ...before, trouble: { name: event.trouble, sentence: event.sentence } };
     }
+    case 'target-reached':
     case 'target-failed':
     case 'nothing':
       return before;

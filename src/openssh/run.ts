@@ -123,7 +123,10 @@ class Run {
     if (event === null || this.#failure !== null) return;
     const before = this.#progress;
     this.#progress = step(before, event, this.#options.forwards);
-    if (event.kind === 'target-failed') this.#events.note('ssh.target-failed', this.#told(event.sentence));
+    if (event.kind === 'target-failed') {
+      this.#events.note('ssh.target-failed', this.#told(event.sentence), event.port ?? undefined);
+    }
+    if (event.kind === 'target-reached') this.#events.served?.(event.port);
     if (event.kind === 'connecting' || this.#progress.phase !== before.phase) this.#setDeadline();
     if (this.#progress.phase === 'up' && before.phase !== 'up') this.#working = this.#up();
   }

@@ -58,8 +58,10 @@ export interface SshSession {
 export interface SshEvents {
   /** ssh itself has said that it is authenticated and that every forward stands. */
   up(session: SshSession): void;
-  /** Something about one connection through a forward, or about the stored host key. */
-  note(code: FailureCode, sentence: string): void;
+  /** Something about one connection through a forward (`port` is that of its target), or about the stored host key. */
+  note(code: FailureCode, sentence: string, port?: number): void;
+  /** A connection through a remote forward has reached its target. */
+  served?(port: number): void;
 }
 
 /** How a session that was up has ended. */

@@ -1,5 +1,5 @@
 import { FAILURES } from '../support/failures.ts';
-import type { PageStatus, PastFailure, Pin } from './status.ts';
+import type { Cause, PageStatus, PastFailure, Pin } from './status.ts';
 import { down, sentence, type Tone, type Words } from './words.ts';
 
 /** The one sentence on top, what it means for the reader, and what to do. */
@@ -16,8 +16,10 @@ export interface Headline {
 /** The most important thing to know. Whoever wants to pair comes first; then what keeps a technician out. */
 export function headlineOf(status: PageStatus): Headline {
   const failure = tunnelFailure(status);
-  if (isOpen(status)) return openHeadline(status, failure !== null);
+  const unserved = servicesFailure(status);
+  if (isOpen(status)) return openHeadline(status, failure !== null || unserved !== null);
   if (failure !== null) return failureHeadline(status, failure);
+  if (unserved !== null) return failureHeadline(status, unserved);
   switch (status.pairing.tunnel) {
     case 'active':
       return connectedHeadline(status);
@@ -38,6 +40,22 @@ export function tunnelFailure({ tunnel }: PageStatus): PastFailure | null {
   return tunnel === null || tunnel.state === 'up' ? null : tunnel.lastFailure;
 }
 
+/** Why a connection through the tunnel came to nothing; null unless it is known that the next one will, too. */
+function servicesFailure({ tunnel, diagnosis }: PageStatus): PastFailure | null {
+  if (tunnel?.state !== 'up' || diagnosis === null || diagnosis.over) return null;
+  return tunnel.localFailures[0] ?? null;
+}
+
+/** What keeps somebody out now, as the device has found out by itself; null where it does not know. */
+export function presentCause({ diagnosis }: PageStatus): Cause | null {
+  return diagnosis === null || diagnosis.over ? null : diagnosis;
+}
+
+/** Whether the headline tells of the cause, which then need not stand below it. */
+export function tellsOfCause(status: PageStatus): boolean {
+  return !isOpen(status) && (tunnelFailure(status) ?? servicesFailure(status)) !== null;
+}
+
 /** To anybody, or to whoever proves the PIN. */
 const isOpen = ({ pairing }: PageStatus) => pairing.open || pairing.pinReady;
 
@@ -48,6 +66,10 @@ const TROUBLES: readonly [string, string][] = [
   ['proxy.tls', 'No secure connection to the proxy'],
   ['proxy.not-protocol', 'Something else answers in place of the proxy'],
   ['proxy.', 'Cannot reach the proxy'],
+  ['operator.paused', 'An operator has paused remote maintenance'],
+  ['operator.not-authorized', 'This device is not authorized for remote maintenance'],
+  ['operator.token-rotated', 'The token of this device was exchanged'],
+  ['operator.', 'An operator has ended remote maintenance'],
   ['session.', 'The connection for remote maintenance was lost'],
   ['ssh.auth-refused', 'The SSH gateway refuses this device'],
   ['ssh.host-key', 'The SSH gateway is not the one that is expected'],
@@ -56,20 +78,24 @@ const TROUBLES: readonly [string, string][] = [
     `ssh.${cause}`,
     'Cannot reach the SSH gateway',
   ]),
+  ['target.', 'Remote maintenance does not get through'],
+  ['ssh.target-failed', 'Remote maintenance does not get through'],
   ['identity.duplicate', 'Another device uses the same device key'],
 ];
 const OTHER_TROUBLE = 'Remote maintenance does not work';
 
-function failureHeadline({ pairing }: PageStatus, failure: PastFailure): Headline {
+function failureHeadline(status: PageStatus, failure: PastFailure): Headline {
   const words = TROUBLES.find(([start]) => failure.code.startsWith(start))?.[1] ?? OTHER_TROUBLE;
-  const { tunnel, opensInSeconds } = pairing;
+  const { tunnel, opensInSeconds } = status.pairing;
   const besides: Words =
     tunnel === 'active'
       ? ['Home Assistant is connected all the same.']
       : opensInSeconds !== null
         ? ['Home Assistant is not connected; pairing opens in ', down(opensInSeconds), '.']
         : [];
-  return { tone: 'bad', words: [words], lead: [sentence(failure.sentence)], remedy: failure.remedy, besides };
+  const cause = presentCause(status);
+  const lead = [sentence(failure.sentence), ...(cause === null ? [] : [' The cause: ', sentence(cause.summary)])];
+  return { tone: 'bad', words: [words], lead, remedy: cause?.remedy ?? failure.remedy, besides };
 }
 
 function openHeadline({ pairing }: PageStatus, inTrouble: boolean): Headline {

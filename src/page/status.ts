@@ -5,6 +5,15 @@ export interface PastFailure {
   agoMs: number;
 }
 
+export interface Cause {
+  summary: string;
+  remedy: string | null;
+  /** Since it was found. */
+  agoMs: number;
+  /** The trouble is over. */
+  over: boolean;
+}
+
 export interface Pin {
   set: boolean;
   /** Wrong proofs left until it is locked. */
@@ -48,6 +57,8 @@ export interface PageStatus {
     streams: number;
     nextAttemptInMs: number | null;
     lastFailure: PastFailure | null;
+    /** Connections that came to nothing at a service of this device. */
+    localFailures: readonly PastFailure[];
   } | null;
   /** The client of the Meeting API; its failures stand in `faults`. */
   meetingApi: {
@@ -56,6 +67,8 @@ export interface PageStatus {
   } | null;
   /** null where the device does not announce itself. */
   mdns: { name: string; interfaces: readonly { state: 'claiming' | 'announced' | 'failed' }[] } | null;
+  /** The cause that the service found by itself. What it saw, evidence, is not for everybody in the home network. */
+  diagnosis: Cause | null;
   faults: readonly { sentence: string; remedy: string }[];
   notices: readonly { sentence: string; remedy: string }[];
 }

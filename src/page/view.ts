@@ -1,5 +1,5 @@
 import { counted, hostAndPort } from '../support/text.ts';
-import { type Headline, headlineOf, tellsOfTunnel, tunnelFailure } from './headline.ts';
+import { type Headline, headlineOf, presentCause, tellsOfCause, tellsOfTunnel, tunnelFailure } from './headline.ts';
 import type { PageStatus, PastFailure, Pin } from './status.ts';
 import { down, sentence, type Tone, up, type Words } from './words.ts';
 
@@ -14,7 +14,7 @@ export interface Row {
 export interface Trouble {
   when: Words;
   sentence: string;
-  remedy: string;
+  remedy: string | null;
 }
 
 export interface Card {
@@ -45,9 +45,9 @@ export function viewOf(status: PageStatus): PageView {
     hostname: status.hostname,
     model: status.model,
     headline: headlineOf(status),
-    faults: status.faults.map(toTrouble),
+    faults: [...causeTrouble(status), ...status.faults.map(toTrouble)],
     cards: [pairingCard(status), tunnelCard(status), ...meetingCard(status), keyCard(status), deviceCard(status)],
-    notices: status.notices.map(toTrouble),
+    notices: [...pastCause(status), ...status.notices.map(toTrouble)],
   };
 }
 
@@ -96,7 +96,7 @@ function tunnelCard(status: PageStatus): Card {
     const state = ['Not set up: the device works in the home network alone'];
     return { title, tone: 'plain', state, rows: [], trouble: null };
   }
-  const { transport, proxy, forwards, streams, lastFailure } = tunnel;
+  const { transport, proxy, forwards, streams, lastFailure, localFailures } = tunnel;
   const address = { words: [hostAndPort(proxy.host, proxy.port)], exact: true };
   const rows: Row[] =
     transport === 'ssh'
@@ -112,7 +112,7 @@ function tunnelCard(status: PageStatus): Card {
     });
   }
   if (tunnel.state === 'up') rows.push({ name: 'In use by', words: [counted(streams, 'connection')] });
-  const trouble = tellsOfTunnel(status) ? null : lastTrouble(lastFailure);
+  const trouble = tellsOfTunnel(status) ? null : lastTrouble(localFailures[0] ?? lastFailure);
   return { title, tone: tunnelTone(status), state: tunnelState(tunnel), rows, trouble };
 }
 
@@ -149,6 +149,21 @@ function meetingCard({ meetingApi }: PageStatus): Card[] {
     case 'stopped':
       return [{ ...card, tone: 'plain', state: ['Stopped'] }];
   }
+}
+
+/** What the device found out by itself, where the headline does not tell of it. */
+function causeTrouble(status: PageStatus): Trouble[] {
+  const cause = presentCause(status);
+  if (cause === null || tellsOfCause(status)) return [];
+  const { summary, remedy, agoMs } = cause;
+  return [{ when: ['The cause, found ', up(agoMs / 1000), ' ago'], sentence: sentence(summary), remedy }];
+}
+
+/** A technician who asks why the device was away last night finds it here. */
+function pastCause({ diagnosis }: PageStatus): Trouble[] {
+  if (diagnosis === null || !diagnosis.over) return [];
+  const { summary, remedy, agoMs } = diagnosis;
+  return [{ when: ['Over now, found ', up(agoMs / 1000), ' ago'], sentence: sentence(summary), remedy }];
 }
 
 function toTrouble(failure: { sentence: string; remedy: string }): Trouble {

@@ -35,8 +35,8 @@ export interface MuxEvents {
    * random time between the two.
    */
   goingAway(minMs: number, maxMs: number, text: string): void;
-  /** Something about one stream that a technician may want to read. */
-  note(code: FailureCode, sentence: string): void;
+  /** Something about one stream that a technician may want to read. @param port of the local service, where that failed */
+  note(code: FailureCode, sentence: string, port?: number): void;
 }
 
 export type MuxOptions = SessionOptions & RoleOptions;
@@ -130,7 +130,7 @@ export class Mux {
       },
       stalled: (stream) => {
         const waited = `took nothing for ${limits.stalledMs} ms while ${stream.incomingBytes} bytes waited for it`;
-        this.#note('target.stalled', `the service of ${stream.name} ${waited}`);
+        this.#note('target.stalled', `the service of ${stream.name} ${waited}`, stream.port);
         stream.cutLocal();
       },
       lingered: (stream) => stream.cutLocal(),
@@ -431,7 +431,7 @@ export class Mux {
     control: (frame: Buffer) => this.#sender.control(frame),
     ready: (stream: Stream) => this.#sender.ready(stream),
     incomingChanged: (stream: Stream, bytes: number) => this.#backlog.changed(stream, bytes),
-    note: (code: FailureCode, sentence: string) => this.#note(code, sentence),
+    note: (code: FailureCode, sentence: string, port?: number) => this.#note(code, sentence, port),
     released: (stream: Stream) => {
       this.#streams.delete(stream.id);
       this.#closing.add(stream);
@@ -444,8 +444,8 @@ export class Mux {
     },
   };
 
-  #note(code: FailureCode, sentence: string): void {
-    if (this.#notes.take(this.#options.clock.nowMs())) this.#options.events.note(code, sentence);
+  #note(code: FailureCode, sentence: string, port?: number): void {
+    if (this.#notes.take(this.#options.clock.nowMs())) this.#options.events.note(code, sentence, port);
     else this.#suppressedNotes += 1;
   }
 

@@ -42,7 +42,8 @@ export interface StreamHost {
   released(stream: Stream): void;
   /** The id is free and the local end is gone. */
   over(stream: Stream): void;
-  note(code: FailureCode, sentence: string): void;
+  /** @param port of the local service that it is about, where one failed */
+  note(code: FailureCode, sentence: string, port?: number): void;
 }
 
 /** Flow control of a v1 stream (README 4.9); legacy streams have none. */
@@ -70,7 +71,8 @@ export interface StreamOptions {
 export class Stream implements Source {
   readonly id: number;
   readonly v1: boolean;
-  readonly #port: number;
+  /** Of the local service. */
+  readonly port: number;
   readonly #host: StreamHost;
   readonly #answersOpen: boolean;
 
@@ -103,7 +105,7 @@ export class Stream implements Source {
   constructor(options: StreamOptions) {
     this.id = options.id;
     this.v1 = options.credit !== null;
-    this.#port = options.port;
+    this.port = options.port;
     this.#host = options.host;
     this.#answersOpen = options.answersOpen;
     this.#sendCredit = options.credit?.sendBytes ?? Number.POSITIVE_INFINITY;
@@ -120,7 +122,7 @@ export class Stream implements Source {
       ended: () => this.#localEnded(),
       closed: (error) => this.#localClosed(error),
     };
-    this.#local = open(this.#port, events);
+    this.#local = open(this.port, events);
   }
 
   /** Bytes from the link that the local end has not taken. */
@@ -135,7 +137,7 @@ export class Stream implements Source {
 
   /** For sentences. */
   get name(): string {
-    return `stream ${this.id} to port ${this.#port}`;
+    return `stream ${this.id} to port ${this.port}`;
   }
 
   /** Whether the open has been answered: by the local end on an agent, by A on a gateway. */
@@ -229,7 +231,7 @@ export class Stream implements Source {
 
   #localFailed(result: 'refused' | 'timeout' | 'not-allowed', sentence: string): void {
     this.#answered = true;
-    this.#host.note(`target.${result}`, `${this.name}: ${sentence}`);
+    this.#host.note(`target.${result}`, `${this.name}: ${sentence}`, this.port);
     this.#localGone();
     if (this.#onWire && this.v1 && this.#answersOpen) {
       this.#host.control(encodeAnswer(this.id, OPEN_RESULT[result], sentence));

@@ -114,6 +114,13 @@ export const FAILURES = {
     'The other end stopped answering; it is tried again by itself. When it repeats, check the network',
   'session.protocol-error': 'The proxy broke the protocol: note the sentence and report it to its operator',
   'session.going-away': 'The proxy is being restarted; the agent comes back when it was told to',
+  'operator.paused':
+    'An operator keeps this device out for a while; to let it in at once, on our gateway: tunnel-gateway resume KEY',
+  'operator.not-authorized':
+    'Authorize the device at the other end; on our gateway: tunnel-gateway device authorize KEY',
+  'operator.token-rotated':
+    'The token of this device was exchanged at the other end: set the new one (MEETING_TOKEN_FILE or ZEROFORCE_SSH_TOKEN_FILE)',
+  'operator.disconnected': 'An operator ended the session; it is set up again by itself. Ask there for the reason',
   'stream.limit':
     'Close connections through the tunnel that are no longer needed; when it repeats, look who opens them',
   'stream.reset': 'One connection through the tunnel was cut, the others go on; when it repeats, report the sentence',
@@ -122,6 +129,8 @@ export const FAILURES = {
   'target.not-allowed': 'Add the port to ZEROFORCE_SERVICES when it is meant to be reachable',
   'target.refused': 'Nothing listens on that local port: start the service, or correct ZEROFORCE_SERVICES',
   'target.timeout': 'The local service does not accept connections: check it and the local firewall',
+  'target.closed':
+    'Ask the device for the cause: tunnel-agent diagnose; where it is sshd: hosts.deny, its limits, or what its log says',
   'target.stalled': 'The local service took no data for a while and its connection was closed: check that service',
   'meeting.api-unreachable': 'Check MEETING_API_URL, the DNS server and the network: nslookup HOST; ping HOST',
   'meeting.api-timeout': 'The Meeting API accepts connections or lets them hang, and does not answer: check the server',
@@ -132,10 +141,16 @@ export const FAILURES = {
   'meeting.api-plain': 'Use an https address in MEETING_API_URL where the server has one',
   'meeting.api-answer':
     'Check that MEETING_API_URL is the base address of the API; when it is, note the sentence and ask its operator',
+  'meeting.api-redirect':
+    'Set MEETING_API_URL to the address that the sentence names, where it is the server that is meant; the token never follows by itself',
+  'meeting.api-error':
+    'The Meeting server, or what stands before it, fails: ask its operator to read its log; the agent tries again by itself',
   'meeting.token-refused':
     'Compare the token (MEETING_TOKEN or MEETING_TOKEN_FILE) with that of the Meeting server, then restart the service',
   'meeting.not-provisioned':
     'Add the device to the Meeting server under its MEETING_DEVICE_KEY; the agent asks again every few minutes',
+  'meeting.forbidden':
+    'Ask the operator of the Meeting server why it declines this device, or what stands before it does; the agent asks again every few minutes',
   'meeting.not-authorized': 'Authorize the device at the Meeting server; until then it offers no tunnels to the device',
   'meeting.public-key-file': 'Give MEETING_PUBLIC_KEY_FILE the .pub file of an SSH key, readable for the service',
   'meeting.key-refused': 'Compare the key in MEETING_PUBLIC_KEY_FILE with what the Meeting server accepts',
@@ -162,6 +177,8 @@ export const FAILURES = {
   'pair.pin-needed': 'Give the PIN of the device: --pin asks for it, --pin-file or ZEROFORCE_PIN hold it',
   'pair.pin-wrong': 'Look the PIN up on the device, and give it anew; every wrong one counts, and 20 lock the device',
   'pair.impostor': 'Check who answers at this address: it does not know the PIN, so it is not the device',
+  'diagnose.bundle-unwritable':
+    'Give --bundle a new file in a folder that exists, is writable, has free space and keeps modes: --bundle /tmp/device.tar.gz',
   'gateway.config-invalid': 'Correct the variables listed, then run: tunnel-gateway config check',
   'gateway.http-plain':
     'Configure a certificate: GATEWAY_TLS_CERT and GATEWAY_TLS_KEY; or listen on 127.0.0.1 behind a proxy that speaks TLS',

@@ -37,11 +37,37 @@ export interface TunnelStatus {
   sessions: number;
   /** Null unless the state is `waiting`. */
   nextAttemptInMs: number | null;
-  lastFailure: { code: FailureCode; sentence: string; remedy: string; agoMs: number } | null;
+  lastFailure: PastFailure | null;
+  /** Services of this device that failed connections of the tunnel, and have answered none since; the last first. */
+  localFailures: LocalFailure[];
+}
+
+interface PastFailure {
+  code: FailureCode;
+  sentence: string;
+  remedy: string;
+  agoMs: number;
+}
+
+interface LocalFailure extends PastFailure {
+  /** Of the service; null where it is none of ours. */
+  port: number | null;
 }
 
 /** The same trouble of the tunnel, or of single streams, is told again after this time; in between at debug level. */
 const REMIND_MS = { tunnel: 10 * 60_000, streams: 60_000 };
+
+/** What keeps a stream from its service. */
+const LOCAL_FAILURES: ReadonlySet<FailureCode> = new Set([
+  'target.not-allowed',
+  'target.refused',
+  'target.timeout',
+  'target.closed',
+  'target.stalled',
+  'ssh.target-failed',
+]);
+/** More than any device has services. */
+const REMEMBERED_PORTS = 16;
 
 /** Keeps one session up, for as long as it runs: never two at once. The rules are the same for every transport. */
 export class TunnelAgent {
@@ -58,6 +84,8 @@ export class TunnelAgent {
   #sessions = 0;
   #nextAttemptAtMs = 0;
   #lastFailure: { failure: Failure; atMs: number } | null = null;
+  /** By port, the last one last. */
+  readonly #localFailures = new Map<number | null, { failure: Failure; atMs: number }>();
 
   constructor(options: TunnelOptions) {
     const { clock } = options;
@@ -96,12 +124,8 @@ export class TunnelAgent {
       attempts: this.#attempts,
       sessions: this.#sessions,
       nextAttemptInMs: this.#state === 'waiting' ? Math.max(0, this.#nextAttemptAtMs - nowMs) : null,
-      lastFailure: last && {
-        code: last.failure.code,
-        sentence: last.failure.message,
-        remedy: last.failure.remedy,
-        agoMs: nowMs - last.atMs,
-      },
+      lastFailure: last && past(last, nowMs),
+      localFailures: [...this.#localFailures].map(([port, each]) => ({ port, ...past(each, nowMs) })).reverse(),
     };
   }
 
@@ -134,7 +158,8 @@ export class TunnelAgent {
     try {
       const events = {
         up: (session: UpSession) => this.#up(session),
-        note: (code: FailureCode, sentence: string) => this.#note(code, sentence),
+        note: (code: FailureCode, sentence: string, port?: number) => this.#note(code, sentence, port),
+        served: (port: number) => void this.#localFailures.delete(port),
       };
       const { ending, failure } = await this.#options.transport.connect(events, stop);
       if (ending.heldMs >= HELD_MS) this.#troubles.forget();
@@ -169,8 +194,17 @@ export class TunnelAgent {
     this.#report(known, this.#troubles, { nextAttemptInMs: Math.round(delayMs) });
   }
 
-  #note(code: FailureCode, sentence: string): void {
-    this.#report(this.#withoutSecret(new Failure(code, sentence)), this.#notes, {});
+  #note(code: FailureCode, sentence: string, port: number | undefined): void {
+    const failure = this.#withoutSecret(new Failure(code, sentence));
+    if (LOCAL_FAILURES.has(code)) {
+      // Which ports are not allowed is for the other end to make up.
+      const service = code === 'target.not-allowed' ? null : (port ?? null);
+      this.#localFailures.delete(service);
+      this.#localFailures.set(service, { failure, atMs: this.#options.clock.nowMs() });
+      const [oldest] = this.#localFailures.keys();
+      if (this.#localFailures.size > REMEMBERED_PORTS) this.#localFailures.delete(oldest ?? null);
+    }
+    this.#report(failure, this.#notes, {});
   }
 
   #report(failure: Failure, repeats: Repeats, facts: object): void {
@@ -185,6 +219,11 @@ export class TunnelAgent {
     if (secret === '' || !failure.message.includes(secret)) return failure;
     return new Failure(failure.code, failure.message.replaceAll(secret, '[secret]'));
   }
+}
+
+function past({ failure, atMs }: { failure: Failure; atMs: number }, nowMs: number): PastFailure {
+  const { code, message, remedy } = failure;
+  return { code, sentence: message, remedy, agoMs: nowMs - atMs };
 }
 
 function duplicate(cause: Failure): Failure {

@@ -21,6 +21,19 @@ export interface LocalForwardOptions {
   clock: Clock;
 }
 
+/** Hears how connections to the services go. */
+export interface ServiceWatch {
+  /** The service has said something. */
+  served(port: number): void;
+  /** It took the connection, and closed it before it had said anything of use. */
+  closed(port: number, sentence: string): void;
+}
+
+/** A service that closes so soon, while nobody at the other end has, does not want us. */
+const SOON_MS = 10_000;
+/** How sshd says that it does not: with too many others before us, or for what others did who come from our address. */
+const SSHD_REFUSES = /^(?:Exceeded MaxStartups|Not allowed at this time)/;
+
 /** The connections to the allowed services of this device; they may outlive the session that opened them. */
 export class LocalForward {
   readonly #options: LocalForwardOptions;
@@ -32,13 +45,20 @@ export class LocalForward {
     this.#findLine = cachedLines(options.clock);
   }
 
-  readonly open: OpenLocal = (port, events) => {
+  readonly open: OpenLocal = (port, events) => this.#open(port, events, null);
+
+  /** The same, for somebody who wants to know how it goes. */
+  opener(watch: ServiceWatch): OpenLocal {
+    return (port, events) => this.#open(port, events, watch);
+  }
+
+  #open(port: number, events: LocalEvents, watch: ServiceWatch | null): LocalEnd {
     if (!Object.values(this.#options.services).includes(port)) return new ForbiddenEnd(port, events);
-    const { end, socket } = dialService(port, this.#options, this.#findLine, events);
+    const { end, socket } = dialService(port, this.#options, this.#findLine, events, watch);
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
     return end;
-  };
+  }
 
   /** Waits up to `graceMs` for the services to take what is left for them, then closes what is still open. */
   async stop(graceMs: number): Promise<void> {
@@ -81,6 +101,7 @@ function dialService(
   { sourceAddress, pool, clock }: LocalForwardOptions,
   findLine: FindLine,
   events: LocalEvents,
+  watch: ServiceWatch | null,
 ) {
   const reader = new PooledReader(pool);
   const socket = connect({
@@ -94,12 +115,32 @@ function dialService(
   reader.attach(socket);
   const target = `${TARGET_HOST}:${port}`;
   let connected = false;
+  let connectedAtMs = 0;
+  let watched = watch;
+  const heard = (bytes: Buffer) => {
+    const words = SSHD_REFUSES.exec(bytes.toString('latin1', 0, 32))?.[0];
+    if (words === undefined) watched?.served(port);
+    else watched?.closed(port, `${target} refused the connection: ${words}`);
+    watched = null;
+  };
+  const over = (how: string) => {
+    // Where the other end was first, the service had nothing to say.
+    if (!socket.writableEnded && clock.nowMs() - connectedAtMs < SOON_MS) watched?.closed(port, `${target} ${how}`);
+    watched = null;
+  };
   const end = new SocketEnd(
     { socket, reader },
     {
-      data: events.data,
-      ended: events.ended,
+      data: (lease) => {
+        if (watched !== null) heard(lease.bytes);
+        events.data(lease);
+      },
+      ended: () => {
+        over('closed the connection without a word');
+        events.ended();
+      },
       closed: (error) => {
+        if (connected) over('reset the connection without a word');
         if (connected) events.closed(error);
         else events.failed('refused', `${target} does not accept connections: ${systemCode(error) ?? 'closed'}`);
       },
@@ -113,6 +154,7 @@ function dialService(
   });
   socket.once('connect', () => {
     connected = true;
+    connectedAtMs = clock.nowMs();
     cancelDeadline();
     events.opened();
   });

@@ -4,7 +4,7 @@ import type { ProxyAddress } from './dialer.ts';
 import type { Identity } from './handshake.ts';
 import { LocalForward } from './local-forward.ts';
 import { runSession, type SessionOptions } from './session.ts';
-import type { Transport } from './transport.ts';
+import { named, type SessionEvents, type Transport } from './transport.ts';
 
 export interface MeetingOptions {
   proxy: ProxyAddress;
@@ -32,14 +32,15 @@ export function meetingTransport(options: MeetingOptions): Transport {
     pool,
     clock,
   });
-  const session = (): SessionOptions => {
-    return { proxy, identity, handshakeTimeoutMs: options.handshakeTimeoutMs, openLocal: forward.open, pool, clock };
+  const session = ({ note, served }: SessionEvents): SessionOptions => {
+    const openLocal = forward.opener({ served, closed: (port, sentence) => note('target.closed', sentence, port) });
+    return { proxy, identity, handshakeTimeoutMs: options.handshakeTimeoutMs, openLocal, pool, clock };
   };
   return {
     name: 'meeting',
     peer: { host: proxy.host, port: proxy.port, tls: proxy.tls !== null },
     secret: identity.token,
-    connect: (events, stop) => runSession(session(), events, stop),
+    connect: (events, stop) => named(runSession(session(events), events, stop)),
     close: () => forward.stop(STOP_GRACE_MS),
   };
 }

@@ -3,7 +3,7 @@ import type { HostKeys, SshEnd } from '../openssh/types.ts';
 import type { Clock } from '../support/clock.ts';
 import { Failure } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
-import { type SessionEnd, saysReplaced, type Transport } from './transport.ts';
+import { named, type SessionEnd, saysReplaced, type Transport } from './transport.ts';
 
 export interface SshTransportOptions {
   program: string;
@@ -39,7 +39,7 @@ export function sshTransport(options: SshTransportOptions): Transport {
     name: 'ssh',
     peer: { ...gateway, tls: false },
     secret: token,
-    async connect({ up, note }, stop) {
+    async connect({ up, note, served }, stop) {
       refusePairing(services, pairingPorts());
       const events = {
         up: ({ forwards, streams }: { forwards: { port: number }[]; streams(): number }) =>
@@ -50,8 +50,10 @@ export function sshTransport(options: SshTransportOptions): Transport {
             forwards: services.map((service, index) => ({ ...service, remotePort: forwards[index]?.port ?? 0 })),
           }),
         note,
+        served,
       };
-      return sessionEnd(await runSsh({ ...ssh, connectTimeoutMs: options.connectTimeoutMs }, events, stop));
+      const run = runSsh({ ...ssh, connectTimeoutMs: options.connectTimeoutMs }, events, stop);
+      return named(run.then(sessionEnd));
     },
     close: () => Promise.resolve(),
   };

@@ -1,4 +1,4 @@
-import type { Failure, FailureCode } from '../support/failures.ts';
+import { Failure, type FailureCode } from '../support/failures.ts';
 import type { Ending } from './reconnect.ts';
 
 /** One way to reach this device from outside: through the Meeting proxy, or through an SSH gateway. */
@@ -40,8 +40,10 @@ export interface ForwardStatus {
 export interface SessionEvents {
   /** The other end has accepted us. */
   up(session: UpSession): void;
-  /** Something about one stream. */
-  note(code: FailureCode, sentence: string): void;
+  /** Something about one stream. @param port of the local service, where that failed */
+  note(code: FailureCode, sentence: string, port?: number): void;
+  /** A local service has answered a stream. */
+  served(port: number): void;
 }
 
 /** How a session that was up has ended. */
@@ -56,3 +58,34 @@ const REPLACED = 'session_replaced';
 
 /** Whether the other end says that another device, or an older session of ours, took its place. */
 export const saysReplaced = (words: string): boolean => words.includes(REPLACED);
+
+/** What an operator did, in the words of our gateway (protocol/README 4.8, docs/gateway-ssh.md); other proxies use some. */
+const BY_OPERATOR: readonly (readonly [RegExp, FailureCode])[] = [
+  [/\bpaused_by_operator\b|\bdevice is paused\b/, 'operator.paused'],
+  [/\bnot authori[sz]ed\b/i, 'operator.not-authorized'],
+  [/\btoken_rotated\b/, 'operator.token-rotated'],
+  [/\boperator_disconnect\b/, 'operator.disconnected'],
+];
+/** The failures whose sentences hold words of the other end. */
+const ITS_WORDS: ReadonlySet<FailureCode> = new Set<FailureCode>([
+  'proxy.handshake-refused',
+  'ssh.closed',
+  'session.closed',
+  'session.going-away',
+]);
+
+/** A failure by the name of what an operator did, where the other end says so: then no setting of ours is at fault. */
+export function namedByOperator(failure: Failure): Failure {
+  const found = ITS_WORDS.has(failure.code) ? BY_OPERATOR.find(([words]) => words.test(failure.message)) : undefined;
+  return found === undefined ? failure : new Failure(found[1], failure.message, { cause: failure });
+}
+
+/** The session, with its failure named so. */
+export async function named(session: Promise<SessionEnd>): Promise<SessionEnd> {
+  try {
+    const { ending, failure } = await session;
+    return { ending, failure: failure && namedByOperator(failure) };
+  } catch (error) {
+    throw error instanceof Failure ? namedByOperator(error) : error;
+  }
+}

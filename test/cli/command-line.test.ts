@@ -33,6 +33,10 @@ testWrong(AGENT, [
   ['an argument too many', ['status', 'now'], /too many arguments/],
   ['an argument too many for run', ['run', 'now'], /too many arguments/],
   ['an option without its value', ['status', '--config'], /argument missing/],
+  ['a check that is mistyped', ['diagnose', '--only', 'sshd.baner'], /"sshd.baner"; .*did you mean sshd.banner\?/],
+  ['a port that is none', ['diagnose', '--ssh-port', '70000'], /"70000"; allowed: a whole number from 1 to 65535/],
+  ['a bundle of what goes on', ['diagnose', '--watch', '--bundle', '/tmp/x'], /cannot be used with '--bundle'/],
+  ['dialling without a network', ['diagnose', '--dial', '--no-network'], /cannot be used with '--no-network'/],
 ]);
 
 t.test('a reader that goes away early is no failure', async (t) => {

@@ -171,6 +171,9 @@ for (const [shell, complete] of [
       'status --config run --j',
       'pairing pin --st',
       'config check --config settings.json --js',
+      'diagnose --only api.a',
+      'diagnose --only sshd.banner,api.a',
+      'diagnose --only api.device --js',
       'nonsense ',
     ]);
     const is = (line: string, expected: string[]) => t.strictSame(sorted(answers.get(line)), expected, line);
@@ -185,6 +188,10 @@ for (const [shell, complete] of [
     is('status --config run --j', ['--json']);
     is('pairing pin --st', ['--stdin']);
     is('config check --config settings.json --js', ['--json']);
+    is('diagnose --only api.a', ['api.authorized', 'api.availability']);
+    const listed = sorted(answers.get('diagnose --only sshd.banner,api.a'));
+    t.match(listed.join(' '), /^(\S+,)?api.authorized (\S+,)?api.availability$/);
+    is('diagnose --only api.device --js', ['--json']);
     t.notOk(answers.get('nonsense ')?.includes('open'));
   });
 }

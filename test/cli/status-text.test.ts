@@ -45,8 +45,10 @@ const paired: DeviceStatus = {
     sessions: 1,
     nextAttemptInMs: null,
     lastFailure: null,
+    localFailures: [],
   },
   meetingApi: null,
+  diagnosis: null,
   faults: [],
   notices: [],
 };

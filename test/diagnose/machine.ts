@@ -64,7 +64,10 @@ export interface Machine {
   configure(config: object): Promise<void>;
   /** The service, as /etc/zeroforce/config.json says; ready when this returns. */
   service(env?: Record<string, string>): Promise<Daemon>;
-  /** Makes a TCP port of this test's process reachable inside at `port` of `host`; an end or a reset is passed on as an end. */
+  /**
+   * Makes a TCP port of this test's process reachable at `port` of `host`, which is the machine's or the LAN peer's; an end
+   * or a reset is passed on as an end.
+   */
   expose(ownPort: number, port: number, host?: string): Promise<Daemon>;
 }
 
@@ -156,7 +159,8 @@ export async function machine(t: Test, hostname = 'raspi'): Promise<Machine> {
     async expose(ownPort, port, host = '127.0.0.1') {
       const socket = `${folder}.${port}.sock`; // beside the folder, which is another one inside
       const server = await relayTo(ownPort, socket);
-      const daemon = await start([process.execPath, RELAY, host, String(port), socket], /listening/);
+      const where = host === LAN_PEER ? inLan.slice(inside.length) : [];
+      const daemon = await start([...where, process.execPath, RELAY, host, String(port), socket], /listening/);
       const whole: Daemon = {
         log: daemon.log,
         async stop() {

@@ -119,8 +119,12 @@ t.test('what a server answers in place of an answer, and that it works again aft
   const cases: [string, Answer, { code: string; message: RegExp }][] = [
     ['401', json(401, { error: `no token ${API_TOKEN}` }), { code: 'meeting.token-refused', message: /\[secret\]/ }],
     ['404', json(404, { error: 'Device not found' }), { code: 'meeting.not-provisioned', message: /Device not found/ }],
-    ['403', json(403, {}), { code: 'meeting.api-answer', message: /status 403/ }],
-    ['500', text(500, `<h1>Oops</h1>${API_TOKEN.toUpperCase()}`, 'text/html'), answer(/status 500; it says: Oops/)],
+    ['403', json(403, {}), { code: 'meeting.forbidden', message: /declines this device \(403\)/ }],
+    [
+      '500',
+      text(500, `<h1>Oops</h1>${API_TOKEN.toUpperCase()}`, 'text/html'),
+      { code: 'meeting.api-error', message: /status 500; it says: Oops/ },
+    ],
     ['HTML with 200', text(200, '<!DOCTYPE html><p>Welcome', 'text/html'), answer(/a page for people/)],
     ['HTML as JSON', text(200, '<!DOCTYPE html><p>Welcome', 'application/json'), answer(/a page for people/)],
     ['broken JSON', text(200, '{"ok":true', 'application/json'), answer(/not JSON/)],
@@ -134,7 +138,10 @@ t.test('what a server answers in place of an answer, and that it works again aft
     [
       'a redirect',
       (response) => void response.writeHead(302, { location: `https://evil.example/?${API_TOKEN}` }).end(),
-      answer(/another address \(302\), which is not followed; it says: https:\/\/evil\.example\/\?\[secret\]/),
+      {
+        code: 'meeting.api-redirect',
+        message: /another address \(302\), which is not followed; it says: https:\/\/evil\.example\/\?\[secret\]/,
+      },
     ],
     ['half an answer', half, answer(/ended in the middle/)],
     [

@@ -157,12 +157,12 @@ scene('nothing else is asked while the heartbeat fails; it is told once, and whe
   t.ok(count >= 10 && count < 25, `${count} attempts`);
   t.match(client.status(), {
     state: 'failing',
-    lastFailure: { code: 'meeting.api-answer', sentence: /status 500; it says: request/, remedy: /MEETING_API_URL/ },
+    lastFailure: { code: 'meeting.api-error', sentence: /status 500; it says: request/, remedy: /operator/ },
     lastHeartbeat: { ipAddress: '203.0.113.7' },
   });
   t.strictSame(
     client.failures().map(({ code }) => code),
-    ['meeting.api-answer'],
+    ['meeting.api-error'],
   );
   t.equal(log.lines.filter(({ level }) => level === 'warn').length, 1, 'one line');
   await pass(60 * MINUTE);
@@ -172,7 +172,7 @@ scene('nothing else is asked while the heartbeat fails; it is told once, and whe
 
   api.answers.clear();
   await pass(2 * MINUTE);
-  t.match(client.status(), { state: 'online', lastFailure: { code: 'meeting.api-answer' } });
+  t.match(client.status(), { state: 'online', lastFailure: { code: 'meeting.api-error' } });
   t.strictSame(client.failures(), []);
   t.ok(log.has(/heartbeat: works again/));
   api.answers.set(ONLINE, json(500, {}));

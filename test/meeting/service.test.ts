@@ -110,7 +110,7 @@ t.test('a broken, hanging or absent API changes nothing else: pairing works, and
   t.teardown(() => api.close());
   await untilStatus(service, ({ meetingApi }) => meetingApi?.state === 'online');
   api.answers.set('*', text(500, `<h1>${API_TOKEN}</h1>`, 'text/html'));
-  await failing('meeting.api-answer');
+  await failing('meeting.api-error');
   api.answers.set('*', json(200, null));
   await untilStatus(service, ({ meetingApi }) => /not an object/.test(meetingApi?.lastFailure?.sentence ?? ''));
   t.equal(await service.get('/healthz').then((body) => body !== ''), true);

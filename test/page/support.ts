@@ -50,9 +50,11 @@ export const CONNECTED: PageStatus = {
     streams: 2,
     nextAttemptInMs: null,
     lastFailure: null,
+    localFailures: [],
   },
   meetingApi: null,
   mdns: null,
+  diagnosis: null,
   faults: [],
   notices: [],
 };

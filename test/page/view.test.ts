@@ -87,7 +87,7 @@ const headlines: [string, PageStatus, string, string, RegExp][] = [
   ],
   [
     'a failure of another kind',
-    statusWith({}, { ...DOWN, lastFailure: { ...FAILURE, code: 'target.refused' } }),
+    statusWith({}, { ...DOWN, lastFailure: { ...FAILURE, code: 'internal.unexpected' } }),
     'bad',
     'Remote maintenance does not work',
     /ECONN/,

@@ -10,8 +10,8 @@ export interface TcpService {
   close(): Promise<void>;
 }
 
-/** Starts a service on a free port of 127.0.0.1 that does `serve` with each connection. Half-open connections stay. */
-export async function startService(serve: (socket: Socket) => void = () => {}): Promise<TcpService> {
+/** Starts a service on a free port of 127.0.0.1, or on `port`, that does `serve` with each connection. Half-open connections stay. */
+export async function startService(serve: (socket: Socket) => void = () => {}, port = 0): Promise<TcpService> {
   const sockets = new Set<Socket>();
   const ready: Socket[] = [];
   const waiting: ((socket: Socket) => void)[] = [];
@@ -25,7 +25,7 @@ export async function startService(serve: (socket: Socket) => void = () => {}): 
     else ready.push(socket);
   });
   return {
-    port: await listen(server),
+    port: await listen(server, '127.0.0.1', port),
     sockets,
     next() {
       const socket = ready.shift();
@@ -38,13 +38,13 @@ export async function startService(serve: (socket: Socket) => void = () => {}): 
   };
 }
 
-export const startEcho = () => startService((socket) => void socket.pipe(socket));
+export const startEcho = (port = 0) => startService((socket) => void socket.pipe(socket), port);
 
-/** Listens on a free port of `host` and gives it. */
-export function listen(server: Server, host = '127.0.0.1'): Promise<number> {
+/** Listens on a free port of `host`, or on `port`, and gives it. */
+export function listen(server: Server, host = '127.0.0.1', port = 0): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(0, host, () => {
+    server.listen(port, host, () => {
       const address = server.address();
       resolve(typeof address === 'object' && address !== null ? address.port : 0);
     });

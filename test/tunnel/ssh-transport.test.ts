@@ -88,6 +88,15 @@ t.test('each service is reached at the port that the status names', needs, async
   t.equal(agent.status().state, 'up', 'a service that is not there ends no session');
   const note = logged.lines.find(({ code }) => code === 'ssh.target-failed');
   t.match(note, { level: 'warn', msg: /127\.0\.0\.1/ });
+  t.match(agent.status().localFailures, [{ port: nobody, code: 'ssh.target-failed', sentence: /failed/ }]);
+
+  const late = await startEcho(nobody);
+  t.teardown(() => late.close());
+  const again = connect(status.forwards[0]?.remotePort ?? 0, '127.0.0.1');
+  t.teardown(() => again.destroy());
+  await poll('the failure to be over', () => agent.status().localFailures.length === 0);
+  again.destroy();
+  await poll('the stream to be closed', () => agent.status().streams === 1);
   await agent.stop();
   t.match(agent.status(), { state: 'stopped', protocol: null, forwards: [] });
 });
@@ -162,7 +171,7 @@ t.test("a gateway's reason for ending a session is told, without the token", req
   const { until } = await startSshAgent(t, NOWHERE, { program, reconnect: { minMs: 60_000, maxMs: 60_000 } });
   const { lastFailure } = await until(({ state }) => state === 'waiting');
   t.match(lastFailure, {
-    code: 'session.closed',
+    code: 'operator.paused',
     sentence: '127.0.0.1:2222 ended the session: paused_by_operator [secret]',
   });
 });

@@ -1,0 +1,182 @@
+import { address } from './addresses.ts';
+import type { PacketFilter, Passage } from './evaluate.ts';
+import type { Chain, Decision, Field, Lookup, Packet, Ruleset } from './model.ts';
+
+// What has to come in, as packets.
+
+/** A connection, or a single packet where nothing answers. */
+export interface Connection {
+  readonly protocol: 'tcp' | 'udp';
+  readonly client: string;
+  readonly clientPort: number;
+  readonly server: string;
+  readonly port: number;
+  /** The interface at which the other machine is; `lo` for both ends here, an empty name where it is not known. */
+  readonly device: string;
+  /** Whether it is this device that opens it. */
+  readonly outward: boolean;
+}
+
+/** What becomes of a connection. */
+export type Fate =
+  | { readonly kind: 'blocked'; readonly by: Decision; readonly packet: PacketName }
+  /** Surely nothing stops it. */
+  | { readonly kind: 'passes' }
+  /** It passes unless one of these applies, which is not known. */
+  | { readonly kind: 'unsure'; readonly doubts: readonly Decision[] }
+  /** What listens where it was sent does not get it; `port` is null where it leaves this device or is not known. */
+  | { readonly kind: 'diverted'; readonly by: Decision; readonly port: number | null };
+
+export type PacketName = 'first packet' | 'answer' | 'later packets' | 'later answers';
+
+const FLAGS: Readonly<Record<PacketName, bigint>> = {
+  'first packet': 2n,
+  answer: 18n,
+  'later packets': 16n,
+  'later answers': 16n,
+};
+export const isAnswer = (name: PacketName) => name === 'answer' || name === 'later answers';
+const PROTOCOL = { tcp: 6n, udp: 17n };
+const [NEW, ESTABLISHED, INVALID, UNTRACKED] = [8n, 2n, 1n, 64n];
+const [UNICAST, LOCAL, MULTICAST] = [1n, 2n, 5n];
+
+/** Leads the packets that open a connection through the filter: there, back, and there again. Pure. */
+export function fateOf(connection: Connection, filter: PacketFilter): Fate {
+  const doubts: Decision[] = [];
+  let diverted: Decision | null = null;
+  let server: { address: Packet['daddr']; port: Packet['dport'] } | null = null;
+  let tracked = true;
+  let ctmark: Packet['ctmark'] = 0n;
+  for (const name of namesOf(connection)) {
+    const packet = packetOf(connection, name);
+    const answers = isAnswer(name);
+    if (name !== 'first packet' && !tracked) packet.ctstate = answers ? INVALID : NEW;
+    if (server !== null && answers) [packet.saddr, packet.sport] = [server.address, server.port];
+    if (server !== null && name === 'later packets') [packet.daddr, packet.dport] = [server.address, server.port];
+    packet.ctmark = ctmark;
+    const passage = travel(packet, connection, name, filter);
+    if (passage.blocked !== null) return { kind: 'blocked', by: passage.blocked, packet: name };
+    doubts.push(...passage.doubts);
+    ctmark = packet.ctmark;
+    if (name === 'first packet') {
+      tracked = packet.ctstate !== UNTRACKED;
+      diverted = passage.diverted;
+      server = diverted === null ? null : { address: packet.daddr, port: packet.dport };
+      if (diverted !== null && leaves(packet, connection)) return { kind: 'diverted', by: diverted, port: null };
+    }
+  }
+  const [other] = doubts;
+  if (other !== undefined) return { kind: 'unsure', doubts };
+  if (diverted === null) return { kind: 'passes' };
+  const port = typeof server?.port === 'bigint' ? Number(server.port) : null;
+  return { kind: 'diverted', by: diverted, port };
+}
+
+const namesOf = ({ protocol }: Connection): readonly PacketName[] =>
+  protocol === 'tcp' ? ['first packet', 'answer', 'later packets', 'later answers'] : ['first packet'];
+
+/** Whether it was led to another machine, or nobody knows where. */
+function leaves({ daddr }: Packet, { server }: Connection): boolean {
+  if (typeof daddr !== 'bigint') return true;
+  return daddr !== address(server) && daddr >> 24n !== 127n;
+}
+
+function packetOf(connection: Connection, name: PacketName): Packet {
+  const { protocol, client, clientPort, server, port, device, outward } = connection;
+  const back = isAnswer(name);
+  const [saddr, daddr] = [address(client) ?? undefined, address(server) ?? undefined];
+  const [sport, dport] = [BigInt(clientPort), BigInt(port)];
+  const multicast = typeof daddr === 'bigint' && daddr >> 28n === 14n;
+  const own = device === 'lo' ? LOCAL : UNICAST;
+  const types = { client: outward ? LOCAL : own, server: multicast ? MULTICAST : outward ? own : LOCAL };
+  return {
+    nfproto: server.includes(':') ? 10n : 2n,
+    saddr: back ? daddr : saddr,
+    daddr: back ? saddr : daddr,
+    saddrtype: back ? types.server : types.client,
+    daddrtype: back ? types.client : types.server,
+    l4proto: PROTOCOL[protocol],
+    sport: back ? dport : sport,
+    dport: back ? sport : dport,
+    tcpflags: protocol === 'tcp' ? FLAGS[name] : undefined,
+    pkttype: multicast ? 2n : 0n,
+    fragment: 0n,
+    reversepath: 1n,
+    mark: 0n,
+    ctdir: back ? 1n : 0n,
+    ctstate: name === 'first packet' ? NEW : ESTABLISHED,
+    ctstatus: name === 'first packet' ? 0n : undefined,
+  };
+}
+
+/** Out, in, or by the loopback out and in again. */
+function travel(
+  packet: Packet,
+  { device, outward, server, port }: Connection,
+  name: PacketName,
+  filter: PacketFilter,
+): Passage {
+  const leaving = device === 'lo' || outward !== isAnswer(name);
+  const arriving = device === 'lo' || !leaving;
+  const first = name === 'first packet';
+  const total: { blocked: Decision | null; doubts: Decision[]; diverted: Decision | null } = {
+    blocked: null,
+    doubts: [],
+    diverted: null,
+  };
+  const pass = (
+    hook: 'ingress' | 'prerouting' | 'input' | 'output' | 'postrouting',
+    tracked: boolean,
+    nat: boolean,
+  ) => {
+    if (total.blocked !== null) return;
+    const { blocked, doubts, diverted } = filter.pass(packet, { hook, device, tracked, nat });
+    total.blocked = blocked;
+    total.doubts.push(...doubts);
+    total.diverted ??= diverted;
+  };
+  const known = device === '' ? undefined : device;
+  if (leaving) {
+    [packet.iif, packet.oif, packet.iiftype] = ['', known, undefined];
+    pass('output', false, first);
+    pass('postrouting', true, first);
+  }
+  if (arriving) {
+    // On its way out, the answer of a diverted connection got the address back that was asked for.
+    if (leaving && isAnswer(name)) [packet.saddr, packet.sport] = [address(server) ?? undefined, BigInt(port)];
+    [packet.iif, packet.oif, packet.iiftype] = [known, '', device === 'lo' ? 772n : 1n];
+    pass('ingress', leaving, false);
+    pass('prerouting', leaving, first && !leaving);
+    pass('input', true, first && !leaving);
+  }
+  return total;
+}
+
+/**
+ * All values of a field at which some rule begins or ceases to apply, within a range: whoever tries these has tried one
+ * of each kind. `complete` is false where a rule looks at single bits of it.
+ */
+export function boundaries(
+  ruleset: Ruleset,
+  field: Field,
+  [from, to]: readonly [bigint, bigint],
+): { values: bigint[]; complete: boolean } {
+  const found = new Set<bigint>([from]);
+  let complete = true;
+  for (const { operands, entries } of ruleset.flatMap(lookups)) {
+    for (const [index, operand] of operands.entries()) {
+      if (operand.field !== field) continue;
+      if (operand.mask !== undefined) complete = false;
+      for (const range of entries.map((entry) => entry[index])) {
+        if (range == null || typeof range === 'string') continue;
+        for (const value of [range[0], range[1] + 1n]) if (value >= from && value <= to) found.add(value);
+      }
+    }
+  }
+  return { values: [...found].sort((a, b) => (a < b ? -1 : 1)), complete };
+}
+
+const lookups = ({ rules }: Chain): Lookup[] =>
+  rules.flatMap(({ steps }) =>
+    steps.flatMap((step) => (step.kind === 'match' || step.kind === 'choose' ? [step.lookup] : [])),
+  );

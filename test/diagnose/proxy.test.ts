@@ -1,0 +1,91 @@
+import t, { type Test } from 'tap';
+import type { RawAgent } from '../support/raw-proxy.ts';
+import { requires } from '../support/requires.ts';
+import { expectCause, expectHealthy, LAN_PEER, machine, NEEDS_MACHINE } from './machine.ts';
+import { deviceConfig, nameProxy, scriptedProxy, untilTunnel } from './proxy-bench.ts';
+
+t.test('a proxy that does not take the device, one way after the other', requires(...NEEDS_MACHINE), async (t) => {
+  const device = await machine(t);
+  await nameProxy(device, LAN_PEER);
+  await device.configure(deviceConfig());
+  await device.sshd();
+  await device.service();
+
+  await t.test('it is down: the connection is refused', async (t) => {
+    expectCause(t, await device.diagnose(), 'proxy.connect', /Nothing listens at proxy\.example:9001/);
+  });
+
+  const { proxy, scripted } = await scriptedProxy(t, device);
+  const answers = (t: Test, script: (agent: RawAgent) => void, summary: RegExp) => {
+    scripted.script = script;
+    return device.diagnose().then((found) => {
+      expectCause(t, found, 'proxy.handshake', summary);
+      return found;
+    });
+  };
+  const says = (words: string | Buffer) => (agent: RawAgent) => agent.send(words);
+  const refusals = [
+    ['{"status":"error","message":"unknown device"}\n', /refuses this device: unknown device/],
+    ['{"status":"error","error":"token is wrong"}\n', /refuses this device: token is wrong/],
+    ['{"error":"auth_failed","reason":"not authorised"}\n', /refuses this device: auth_failed: not authorised/],
+  ] as const;
+  for (const [words, summary] of refusals) {
+    await t.test(`it refuses with ${words.trim()}`, (t) => answers(t, says(words), summary));
+  }
+  await t.test('it says that the device is paused', (t) =>
+    answers(t, says('{"status":"error","message":"the device is paused until noon"}\n'), /operator has paused/),
+  );
+  await t.test('it closes without a word', async (t) => {
+    const { check } = await answers(t, ({ socket }) => socket.end(), /closed without a word/);
+    t.match(check('proxy.handshake').remedy, /MEETING_DEVICE_KEY.*3316a52eb08837267bf6bd3e2b2e8dc7/);
+    t.equal(check('proxy.session').status, 'skip');
+  });
+  await t.test('it repeats the token, which is masked', async (t) => {
+    const { report } = await answers(t, says('{"error":"no such token: 5ec2e7"}\n'), /no such token/);
+    t.notMatch(JSON.stringify(report), /5ec2e7/);
+  });
+  await t.test('it accepts the connection and says nothing', async (t) => {
+    const { report } = await answers(t, () => undefined, /accepts the connection and does not answer/);
+    t.ok(report.durationMs < 13_000, `${report.durationMs} ms`);
+  });
+  await t.test('it says what is not the protocol', (t) => answers(t, says('hello there\n'), /not JSON/));
+  await t.test('it says what is JSON and not an answer', (t) => answers(t, says('[1,2]\n'), /not an object/));
+  await t.test('it sends frames at once', (t) =>
+    answers(t, says(Buffer.from([0x44, 0, 0, 0, 1, 0, 0, 0, 0])), /frames without answering/),
+  );
+
+  await t.test('it takes the device, and the service has not noticed yet', async (t) => {
+    scripted.script = (agent) => agent.accept('v1');
+    const { check, report } = await device.diagnose();
+    t.equal(report.cause, null);
+    t.equal(check('proxy.handshake').status, 'ok');
+    t.match(check('proxy.session'), { status: 'warn', summary: /the service has not tried it yet/ });
+    t.equal((await proxy.nextAgent()).hello.includes('3316'), true);
+  });
+  await t.test('it takes the device for another one', async (t) => {
+    scripted.script = (agent) => {
+      agent.send('{"status":"ok","device_key":"0000000000000000000000000000abcd"}\n');
+    };
+    expectCause(t, await device.diagnose(), 'proxy.session', /takes this device for 0{28}abcd/);
+  });
+  await t.test('it takes the device by its key in capitals', async (t) => {
+    scripted.script = (agent) => {
+      agent.send('{"status":"ok","device_key":"3316A52EB08837267BF6BD3E2B2E8DC7"}\n');
+    };
+    t.equal((await device.diagnose()).report.cause, null);
+  });
+});
+
+t.test('what answers is something else than the proxy', requires(...NEEDS_MACHINE), async (t) => {
+  const device = await machine(t);
+  await nameProxy(device, LAN_PEER);
+  await device.configure(deviceConfig({ port: 9002 }));
+  await device.sshd();
+  await device.service();
+  const inLan = device.inLan.slice(device.inside.length);
+  await device.sshd('PidFile none\nPort 9022', '/etc/ssh/lan_sshd');
+  await t.test('...', async () => undefined);
+  t.ok(inLan);
+  t.ok(expectHealthy);
+  t.ok(untilTunnel);
+});
