@@ -84,7 +84,11 @@ export async function gatewayInLan(t: Test, device: Machine): Promise<LanGateway
   const settings = await gatewaySettings(folder, Object.fromEntries(hosts) as Record<string, string>);
   const where = device.inLan.slice(device.inside.length);
   const daemon = await device.start([...where, GATEWAY_PROGRAM, 'serve'], /"the gateway is ready"/, settings);
-  const line = daemon.log().split('\n').find((text) => text.includes('"the gateway is ready"')) ?? '';
+  const line =
+    daemon
+      .log()
+      .split('\n')
+      .find((text) => text.includes('"the gateway is ready"')) ?? '';
   const ready = JSON.parse(line) as Record<'agent' | 'ssh' | 'http', { port: number }>;
   const env = { PATH: process.env.PATH, ...settings, GATEWAY_HTTP_PORT: String(ready.http.port) };
   const json: LanGateway['json'] = async (...words) => {
@@ -96,7 +100,11 @@ export async function gatewayInLan(t: Test, device: Machine): Promise<LanGateway
   return {
     ...daemon,
     ports: { agent: ready.agent.port, ssh: ready.ssh.port },
-    hostKey: readFileSync(join(folder, 'data', 'ssh_host_ed25519_key.pub'), 'utf8').trim().split(' ').slice(0, 2).join(' '),
+    hostKey: readFileSync(join(folder, 'data', 'ssh_host_ed25519_key.pub'), 'utf8')
+      .trim()
+      .split(' ')
+      .slice(0, 2)
+      .join(' '),
     json,
     async events(deviceKey) {
       const { items } = (await json('logs', deviceKey)) as { items: { event: string; at: string }[] };

@@ -1,5 +1,6 @@
 import t from 'tap';
 import { requires } from '../support/requires.ts';
+import { PROGRAM } from '../support/service.ts';
 import { until } from '../support/until.ts';
 import { expectCause, expectHealthy, machine, NEEDS_MACHINE } from './machine.ts';
 
@@ -86,7 +87,9 @@ t.test('mDNS', requires(...NEEDS_MACHINE), async (t) => {
   });
 
   await t.test('a firewall that keeps mDNS out is a warning', requires('nft'), async (t) => {
-    await device.sh('nft "add table ip z; add chain ip z i { type filter hook input priority 0; }; add rule ip z i udp dport 5353 drop"');
+    await device.sh(
+      'nft "add table ip z; add chain ip z i { type filter hook input priority 0; }; add rule ip z i udp dport 5353 drop"',
+    );
     const found = await device.diagnose(only);
     t.ok(found.report.ok);
     t.match(found.check('mdns.visible'), { status: 'warn', summary: /is not heard/ });
@@ -115,13 +118,12 @@ t.test('another machine in the network has the name', requires(...NEEDS_MACHINE)
   await device.sshd();
   await device.configure({});
   const only = ['--only', 'service.running,http.listening,mdns.visible'];
-  const other = await device.start(
-    [...device.inLan.slice(device.inside.length), ...rival('/run/other')],
-    /"the service is ready"/,
-  );
-  await until('the other to be announced', async () => {
-    const { stdout } = await device.sh('true');
-    return stdout === '';
+  const there = { ZEROFORCE_RUN_DIR: '/run/other', ZEROFORCE_STATE_DIR: '/var/lib/other' };
+  const inLan = device.inLan.slice(device.inside.length);
+  const other = await device.start([...inLan, PROGRAM, 'run'], /"the service is ready"/, there);
+  await until('the other one to be announced', async () => {
+    const { stdout } = await device.agent(['status', '--json'], there);
+    return stdout.includes('"state":"announced"') || stdout.includes('"state": "announced"');
   });
   const service = await device.service();
   await until('the service to take another name', () => service.log().includes('takes the next one'));
@@ -131,9 +133,3 @@ t.test('another machine in the network has the name', requires(...NEEDS_MACHINE)
   await service.stop();
   await other.stop();
 });
-
-function rival(folder: string): string[] {
-  const settings = { ZEROFORCE_RUN_DIR: folder, ZEROFORCE_STATE_DIR: `${folder}/state` };
-  const words = Object.entries(settings).map(([name, value]) => `${name}=${value}`);
-  return ['env', ...words, 'tunnel-agent', 'run'];
-}
