@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap';
 import type { RawAgent } from '../support/raw-proxy.ts';
 import { requires } from '../support/requires.ts';
-import { ADDRESS, expectCause, expectHealthy, LAN_PEER, machine, NEEDS_MACHINE } from './machine.ts';
-import { deviceConfig, nameProxy, scriptedProxy, untilTunnel } from './proxy-bench.ts';
+import { ADDRESS, expectCause, LAN_PEER, machine, NEEDS_MACHINE } from './machine.ts';
+import { deviceConfig, nameProxy, scriptedProxy } from './proxy-bench.ts';
 
 t.test('a proxy that does not take the device, one way after the other', requires(...NEEDS_MACHINE), async (t) => {
   const device = await machine(t);
@@ -111,8 +111,8 @@ t.test('the network on the way', requires(...NEEDS_MACHINE, 'nft'), async (t) =>
   await device.service();
   const inLan = device.inLan.slice(device.inside.length).join(' ');
 
+  await scriptedProxy(t, device);
   await t.test('a firewall of the site drops what goes to the proxy', async (t) => {
-    await scriptedProxy(t, device);
     await device.sh(`${inLan} nft 'add table ip site; add chain ip site in { type filter hook input priority 0; }'`);
     await device.sh(`${inLan} nft add rule ip site in tcp dport 9001 drop`);
     const found = await device.diagnose();
@@ -120,6 +120,14 @@ t.test('the network on the way', requires(...NEEDS_MACHINE, 'nft'), async (t) =>
     t.match(found.check('proxy.connect').evidence, /default route: via 192\.168\.77\.1 dev eth0/);
     t.ok(found.report.durationMs < 13_000);
     await device.sh(`${inLan} nft delete table ip site`);
+  });
+  await t.test('a firewall of the device itself rejects it', async (t) => {
+    await device.sh("nft 'add table ip own; add chain ip own out { type filter hook output priority 0; }'");
+    await device.sh('nft add rule ip own out tcp dport 9001 reject with tcp reset');
+    const found = await device.diagnose();
+    expectCause(t, found, 'proxy.connect', /firewall of this device itself keeps back .* chain out of table ip own/);
+    await device.sh(found.check('proxy.connect').remedy?.match(/nft delete rule [^;]*/)?.[0] ?? 'false');
+    t.equal((await device.diagnose()).report.cause, null, 'its remedy helps');
   });
   await t.test('nobody has the address of the proxy', async (t) => {
     await device.configure(deviceConfig({ host: '192.168.77.99' }));
@@ -133,41 +141,3 @@ t.test('the network on the way', requires(...NEEDS_MACHINE, 'nft'), async (t) =>
     t.match(found.check('proxy.connect').evidence, /default route: none/);
   });
 });
-
-for (const mode of ['legacy', 'v1'] as const) {
-  t.test(`a healthy device at a ${mode} proxy, whose session is left alone`, requires(...NEEDS_MACHINE), async (t) => {
-    const device = await machine(t);
-    await nameProxy(device, LAN_PEER);
-    await device.configure(deviceConfig());
-    await device.sshd();
-    const { proxy, scripted } = await scriptedProxy(t, device);
-    scripted.script = (agent) => agent.accept(mode);
-    await device.service();
-    const before = await untilTunnel(device, ({ state }) => state === 'up');
-    const found = await device.diagnose();
-    expectHealthy(t, found);
-    t.match(found.check('proxy.session'), {
-      status: 'ok',
-      evidence: new RegExp(`${mode}, no TLS.*nothing was dialled`),
-    });
-    t.match(found.check('tunnel.target').summary, /port 22: SSH-2\.0-OpenSSH/);
-    t.equal(proxy.connections, 1, 'nothing but the service has connected');
-    t.equal((await untilTunnel(device, () => true)).sessions, before.sessions);
-  });
-}
-
-t.test(
-  'a device just started: the diagnosis waits a moment for its own attempt',
-  requires(...NEEDS_MACHINE),
-  async (t) => {
-    const device = await machine(t);
-    await nameProxy(device, LAN_PEER);
-    await device.configure(deviceConfig());
-    await device.sshd();
-    const { proxy, scripted } = await scriptedProxy(t, device);
-    scripted.script = (agent) => void setTimeout(() => agent.accept('v1'), 500);
-    await device.service();
-    expectHealthy(t, await device.diagnose());
-    t.equal(proxy.connections, 1);
-  },
-);
