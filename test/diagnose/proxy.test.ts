@@ -2,7 +2,7 @@ import t, { type Test } from 'tap';
 import type { RawAgent } from '../support/raw-proxy.ts';
 import { requires } from '../support/requires.ts';
 import { ADDRESS, expectCause, LAN_PEER, machine, NEEDS_MACHINE } from './machine.ts';
-import { deviceConfig, nameProxy, scriptedProxy } from './proxy-bench.ts';
+import { deviceConfig, nameProxy, scriptedProxy, TOKEN } from './proxy-bench.ts';
 
 t.test('a proxy that does not take the device, one way after the other', requires(...NEEDS_MACHINE), async (t) => {
   const device = await machine(t);
@@ -20,13 +20,14 @@ t.test('a proxy that does not take the device, one way after the other', require
     scripted.script = script;
     return device.diagnose().then((found) => {
       expectCause(t, found, 'proxy.handshake', summary);
+      t.notMatch(JSON.stringify(found.report), TOKEN, 'whatever a peer repeats, the token is not told');
       return found;
     });
   };
   const says = (words: string | Buffer) => (agent: RawAgent) => agent.send(words);
   const refusals = [
     ['{"status":"error","message":"unknown device"}\n', /refuses this device: unknown device/],
-    ['{"status":"error","error":"token is wrong"}\n', /refuses this device: token is wrong/],
+    ['{"status":"error","error":"no such token: 5ec2e7"}\n', /refuses this device: no such token/],
     ['{"error":"auth_failed","reason":"not authorised"}\n', /refuses this device: auth_failed: not authorised/],
   ] as const;
   for (const [words, summary] of refusals) {
@@ -40,16 +41,11 @@ t.test('a proxy that does not take the device, one way after the other', require
     t.match(check('proxy.handshake').remedy, /MEETING_DEVICE_KEY.*3316a52eb08837267bf6bd3e2b2e8dc7/);
     t.equal(check('proxy.session').status, 'skip');
   });
-  await t.test('it repeats the token, which is masked', async (t) => {
-    const { report } = await answers(t, says('{"error":"no such token: 5ec2e7"}\n'), /no such token/);
-    t.notMatch(JSON.stringify(report), /5ec2e7/);
-  });
   await t.test('it accepts the connection and says nothing', async (t) => {
     const { report } = await answers(t, () => undefined, /accepts the connection and does not answer/);
     t.ok(report.durationMs < 13_000, `${report.durationMs} ms`);
   });
   await t.test('it says what is not the protocol', (t) => answers(t, says('hello there\n'), /not JSON/));
-  await t.test('it says what is JSON and not an answer', (t) => answers(t, says('[1,2]\n'), /not an object/));
   await t.test('it sends frames at once', (t) =>
     answers(t, says(Buffer.from([0x44, 0, 0, 0, 1, 0, 0, 0, 0])), /frames without answering/),
   );
