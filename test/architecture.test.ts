@@ -56,7 +56,7 @@ const PURE = [
   /^diagnose\/(ids|check|checks|guide|printable|report)\.ts$/,
   /^diagnose\/(access|firewall)\//,
   /^diagnose\/proxy\//,
-  /^diagnose\/(clock-sanity|debian-groups|disk-room|findings|key-expiry|monitor-view|pairing-past|pairing-window|proc-text)\.ts$/,
+  /^diagnose\/(clock-sanity|disk-room|findings|key-expiry|monitor-view|pairing-past|pairing-window|proc-text)\.ts$/,
   /^diagnose\/(socket-table|strict-modes)\.ts$/,
   /^diagnose\/sshd\//,
   /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,

@@ -47,7 +47,7 @@ async function keyFile(path: string, account: Account, strict: boolean, all: rea
     const keyPath = await readKeyPath(path, account.home);
     const { bytes } = await readSmallFile(path, KEY_FILE_MAX_BYTES);
     const keys = authorizedKeys(bytes.toString('utf8'));
-    const fault = unreadableFault(keyPath, account) ?? (strict ? strictFault(keyPath, account, all) : null);
+    const fault = unreadableFault(keyPath, account) ?? (strict ? strictFault(keyPath, account.uid, all) : null);
     if (fault === null || keys.length === 0) return { path, state: { kind: 'read', keys } };
     return { path, state: { kind: 'refused', at: fault.at.path, why: fault.why, command: fault.command } };
   } catch (error) {
@@ -57,6 +57,7 @@ async function keyFile(path: string, account: Account, strict: boolean, all: rea
   }
 }
 
-function strictFault(path: KeyPath, { uid }: Account, all: readonly Account[]): KeyPathFault | null {
+/** What StrictModes of this machine's sshd says of a key file of that user. */
+export function strictFault(path: KeyPath, uid: number, all: readonly Account[]): KeyPathFault | null {
   return strictModesFault(existsSync('/etc/debian_version') ? withoutOwnGroups(path, uid, all) : path, uid);
 }
