@@ -1,15 +1,15 @@
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { fileErrorReason } from '../../support/atomic-file.ts';
 import { systemCode } from '../../support/failures.ts';
 import { defineCheck } from '../check.ts';
-import { isOwnGroupOnly } from '../debian-groups.ts';
 import type { Facts } from '../facts.ts';
+import { accounts } from '../probes/accounts.ts';
+import { strictFault } from '../probes/credentials.ts';
 import { readKeyPath } from '../probes/key-path.ts';
 import { sshServer } from '../probes/sshd.ts';
 import { effective } from '../probes/sshd-config.ts';
-import { type Account, readAccounts } from '../sshd/accounts.ts';
-import { type KeyPath, octal, strictModesFault, unreadableFault } from '../strict-modes.ts';
+import type { Account } from '../sshd/accounts.ts';
+import { keyFilePaths } from '../sshd/credentials.ts';
+import { type KeyPath, octal, unreadableFault } from '../strict-modes.ts';
 
 const SYMPTOM =
   'The client with the right key is refused: "Permission denied (publickey)". sshd logs "bad ownership or modes".';
@@ -53,8 +53,8 @@ export const keysPermissions = defineCheck({
   },
   async run(facts, say) {
     const file = facts.config.pairing.authorizedKeysFile;
-    const accounts = await readUsers();
-    const owner = accounts
+    const users = await facts.get(accounts);
+    const owner = users
       .filter(({ home }) => home !== '/' && file.startsWith(`${home.replace(/\/$/, '')}/`))
       .toSorted((a, b) => b.home.length - a.home.length)[0];
     let keyPath: KeyPath;
@@ -68,10 +68,9 @@ export const keysPermissions = defineCheck({
     const evidence = [keyPath.file, ...keyPath.folders]
       .map(({ path, uid, gid, mode }) => `${path}: mode ${octal(mode)}, owner ${uid}:${gid}`)
       .join('\n');
-    const user = owner ?? accounts.find(({ uid }) => uid === keyPath.file.uid);
+    const user = owner ?? users.find(({ uid }) => uid === keyPath.file.uid);
     const uid = user?.uid ?? keyPath.file.uid;
-    const judged = existsSync('/etc/debian_version') ? withoutOwnGroups(keyPath, uid, accounts) : keyPath;
-    const fault = strictModesFault(judged, uid);
+    const fault = strictFault(keyPath, uid, users);
     if (fault !== null) {
       const words = { path: fault.at.path, why: fault.why, command: fault.command };
       const strict = await isStrict(facts, user, file);
@@ -86,19 +85,6 @@ export const keysPermissions = defineCheck({
   },
 });
 
-async function readUsers(): Promise<Account[]> {
-  const [passwd, group] = await Promise.all(
-    ['/etc/passwd', '/etc/group'].map((path) => readFile(path, 'utf8').catch(() => '')),
-  );
-  return readAccounts(passwd ?? '', group ?? '', null);
-}
-
-/** As the sshd of Debian sees it. */
-function withoutOwnGroups(path: KeyPath, uid: number, accounts: readonly Account[]): KeyPath {
-  const seen = (at: KeyPath['file']) => (isOwnGroupOnly(at, uid, accounts) ? { ...at, mode: at.mode & ~0o020 } : at);
-  return { file: seen(path.file), folders: path.folders.map(seen) };
-}
-
 /**
  * Whether an sshd reads this file itself, and looks at owners and modes before it does; null where nobody may tell.
  * Without an sshd that could be asked it is what every one does that nobody has told otherwise.
@@ -111,14 +97,5 @@ async function isStrict(facts: Facts, user: Account | undefined, file: string): 
   if (told.kind === 'unknown') return true;
   const { config } = told;
   if (config.get('strictmodes') === 'no') return false;
-  return config.words('authorizedkeysfile').some((pattern) => reaches(pattern, user, file));
-}
-
-/** Whether an AuthorizedKeysFile is this file (sshd_config(5): %h, %u, and what is relative to the home). */
-function reaches(pattern: string, user: Account | undefined, file: string): boolean {
-  const path = pattern
-    .replaceAll('%h', user?.home ?? '')
-    .replaceAll('%u', user?.name ?? '')
-    .replaceAll('%%', '%');
-  return (path.startsWith('/') ? path : `${user?.home ?? ''}/${path}`) === file;
+  return user !== undefined && keyFilePaths(config, user).includes(file);
 }

@@ -1,10 +1,5 @@
-import { lstat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileErrorReason } from '../../support/atomic-file.ts';
-import { systemCode } from '../../support/failures.ts';
 import { cleanText } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
-import type { Facts } from '../facts.ts';
 import { NOT_ASKED } from '../findings.ts';
 import { judgePairing } from '../pairing-window.ts';
 import { service } from '../probes/service.ts';
@@ -45,12 +40,6 @@ export const pairingState = defineCheck({
       meaning: '{left} wrong PINs are left until it is locked',
       remedy: 'Find out who guesses: tunnel-agent pairing audit',
     },
-    markerUnreadable: {
-      status: 'fail',
-      symptom: 'A device that was never paired keeps pairing closed after each start.',
-      meaning: 'The marker {marker} cannot be read, so that the device counts as paired: {why}',
-      remedy: 'Check the disk and the folder: ls -ld {state}; dmesg | tail -n 50',
-    },
     longOpen: {
       status: 'warn',
       symptom: 'Whoever is in the home network can pair, and would take the place of the client that was paired.',
@@ -80,10 +69,6 @@ export const pairingState = defineCheck({
         : []),
     ].join('\n');
     if (tunnel === 'unknown' && monitor?.kind === 'starting') return say.found('starting', { reason }, evidence);
-    const marker = join(stateDir, 'ever-paired');
-    const why = await whyUnreadable(marker, facts);
-    if (why !== null)
-      return say.found('markerUnreadable', { marker, why, state: stateDir }, `${marker}: ${why}\n${evidence}`);
     const noTunnelSeconds = tunnel === 'none' ? (monitor?.sinceConnectedSeconds ?? 0) : 0;
     const problem = judgePairing(pairing, Math.min(noTunnelSeconds, uptimeSeconds));
     if (problem === null) return say.ok(reason, evidence);
@@ -91,14 +76,3 @@ export const pairingState = defineCheck({
     return say.found(problem, words, evidence);
   },
 });
-
-/** Null where it can be told whether it is there; another user than root may not look. */
-async function whyUnreadable(marker: string, { isRoot }: Facts): Promise<string | null> {
-  return lstat(marker).then(
-    () => null,
-    (error: unknown) => {
-      const code = systemCode(error);
-      return code === 'ENOENT' || (code === 'EACCES' && !isRoot) ? null : fileErrorReason(error);
-    },
-  );
-}

@@ -1,10 +1,11 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { Facts, Probe } from '../facts.ts';
+import type { Facts } from '../facts.ts';
 import { type Access, judgeAccess } from '../sshd/access.ts';
 import { type Account, isPlausible, readAccounts } from '../sshd/accounts.ts';
 import type { EffectiveConfig } from '../sshd/effective.ts';
 import type { Source } from '../sshd/patterns.ts';
+import { accounts } from './accounts.ts';
 import { perRole, type Role, sshServer } from './sshd.ts';
 import { effective } from './sshd-config.ts';
 
@@ -27,11 +28,6 @@ const exists = (path: string) =>
     () => true,
     () => false,
   );
-
-const accounts: Probe<Account[]> = async () => {
-  const [passwd, group, shadow] = await Promise.all(['/etc/passwd', '/etc/group', '/etc/shadow'].map(text));
-  return readAccounts(passwd ?? '', group ?? '', shadow ?? null);
-};
 
 /** A user by name; one of a directory (LDAP) is not in /etc/passwd. */
 async function accountOf(facts: Facts, name: string): Promise<Account | null> {
