@@ -10,7 +10,7 @@ import { until } from '../support/until.ts';
 import { type Machine, machine, NEEDS_MACHINE } from './machine.ts';
 
 // Each waits for most of its time.
-t.jobs = 3;
+t.jobs = 4;
 
 const KEY = '3316a52eb08837267bf6bd3e2b2e8dc7';
 const TOKEN = 'feed5ec2e7ab';
@@ -84,6 +84,25 @@ t.test(
   },
 );
 
+t.test('an sshd that closes without a word: the service names hosts.deny', requires(...NEEDS_MACHINE), async (t) => {
+  const device = await machine(t);
+  const proxy = await startRawProxy({ mode: 'legacy' });
+  t.teardown(() => proxy.close());
+  await device.expose(proxy.port, 9001);
+  await device.configure(config());
+  await device.sshd();
+  await device.write('/etc/hosts.deny', 'sshd: ALL\n');
+  await device.service();
+  const stream = (await proxy.nextAgent()).open(22);
+  stream.write('SSH-2.0-OpenSSH_8.9p1 Ubuntu-3ubuntu0.10\r\n');
+  stream.resume();
+  await once(stream, 'end');
+  const { tunnel } = await statusOf(device);
+  t.match(tunnel, { state: 'up', localFailures: [{ port: 22, code: 'target.closed', sentence: /without a word$/ }] });
+  const diagnosis = await until('the cause', async () => (await statusOf(device)).diagnosis);
+  t.match(diagnosis, { check: 'hosts.access', evidence: /sshd: ALL/, over: false });
+});
+
 t.test(
   'a run that hangs keeps neither the status nor the end of the service',
   requires(...NEEDS_MACHINE),
@@ -92,8 +111,8 @@ t.test(
     // Nobody answers there, and nobody says so.
     await device.write('/etc/resolv.conf', 'nameserver 192.0.2.1\n');
     const proxy = { host: 'proxy.example', port: 9001, tls: false };
-    await device.configure(config({ meeting: { deviceKey: KEY, token: TOKEN, proxy }, http: { host: '192.0.2.99' } }));
-    const service = await device.service({ LOG_LEVEL: 'debug' });
+    await device.configure(config({ meeting: { deviceKey: KEY, proxy }, http: { host: '192.0.2.99' } }));
+    const service = await device.service({ LOG_LEVEL: 'debug', MEETING_TOKEN: TOKEN });
     const running = async () => (await device.sh("pgrep -f '[-]-self-diagnosis' || true")).stdout.trim();
     await until('a run', () => service.log().includes('looking for the cause'));
     const pid = await until('its process', async () => (await running()) || null);
