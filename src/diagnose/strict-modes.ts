@@ -22,27 +22,19 @@ export interface KeyPathFault {
   readonly command: string;
 }
 
-const GROUP_MAY_WRITE = 0o020;
-const ALL_MAY_WRITE = 0o002;
+const OTHERS_MAY_WRITE = 0o022;
 
 /**
  * What StrictModes says of a key file of the user with this uid: the file and every folder up to the home belong to
  * that user or to root, and nobody else may write there (OpenSSH, misc.c, safe_path). Null where all is well. Pure.
- *
- * @param ownGroups groups that may write all the same: Debian's sshd lets pass those that the user is alone in
  */
-export function strictModesFault(
-  { file, folders }: KeyPath,
-  uid: number,
-  ownGroups: readonly number[],
-): KeyPathFault | null {
+export function strictModesFault({ file, folders }: KeyPath, uid: number): KeyPathFault | null {
   if (file.kind !== 'file') return { at: file, why: 'it is not a regular file', command: `ls -ld ${file.path}` };
   for (const at of [file, ...folders]) {
     if (at.uid !== 0 && at.uid !== uid) {
       return { at, why: `it belongs to user ${at.uid}`, command: `chown ${uid} ${at.path}` };
     }
-    const forbidden = ownGroups.includes(at.gid) ? ALL_MAY_WRITE : GROUP_MAY_WRITE | ALL_MAY_WRITE;
-    if ((at.mode & forbidden) !== 0) {
+    if ((at.mode & OTHERS_MAY_WRITE) !== 0) {
       return { at, why: `others may write to it (mode ${octal(at.mode)})`, command: `chmod go-w ${at.path}` };
     }
   }

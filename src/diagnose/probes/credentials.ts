@@ -1,12 +1,14 @@
+import { existsSync } from 'node:fs';
 import { systemCode } from '../../support/failures.ts';
 import { readSmallFile } from '../../support/small-file.ts';
+import { withoutOwnGroups } from '../debian-groups.ts';
 import type { Facts } from '../facts.ts';
 import type { Account } from '../sshd/accounts.ts';
 import { authorizedKeys } from '../sshd/authorized-keys.ts';
 import { type Credentials, judgeCredentials, type KeyFileFact, keyFilePaths } from '../sshd/credentials.ts';
 import type { EffectiveConfig } from '../sshd/effective.ts';
-import { strictModesFault, unreadableFault } from '../strict-modes.ts';
-import { lenientGroups } from './accounts.ts';
+import { type KeyPath, type KeyPathFault, strictModesFault, unreadableFault } from '../strict-modes.ts';
+import { accounts } from './accounts.ts';
 import { readKeyPath } from './key-path.ts';
 import { type Login, logins } from './logins.ts';
 import { perRole, type Role } from './sshd.ts';
@@ -32,25 +34,20 @@ async function holderOf(facts: Facts, login: Login): Promise<Holder | null> {
   const { name, account, config, access, source } = login;
   if (account === null || config === null || access.kind === 'refused') return null;
   const paths = keyFilePaths(config, account);
-  const groups = await lenientGroups(facts, account.uid);
+  const all = await facts.get(accounts);
   const strict = config.isYes('strictmodes');
-  const files = await Promise.all(paths.map((path) => keyFile(path, account, strict, groups)));
+  const files = await Promise.all(paths.map((path) => keyFile(path, account, strict, all)));
   return { name, login, account, config, files, credentials: judgeCredentials(config, account, source, files) };
 }
 
 const KEY_FILE_MAX_BYTES = 1024 * 1024;
 
-async function keyFile(
-  path: string,
-  account: Account,
-  strict: boolean,
-  groups: readonly number[],
-): Promise<KeyFileFact> {
+async function keyFile(path: string, account: Account, strict: boolean, all: readonly Account[]): Promise<KeyFileFact> {
   try {
     const keyPath = await readKeyPath(path, account.home);
     const { bytes } = await readSmallFile(path, KEY_FILE_MAX_BYTES);
     const keys = authorizedKeys(bytes.toString('utf8'));
-    const fault = unreadableFault(keyPath, account) ?? (strict ? strictModesFault(keyPath, account.uid, groups) : null);
+    const fault = unreadableFault(keyPath, account) ?? (strict ? strictFault(keyPath, account, all) : null);
     if (fault === null || keys.length === 0) return { path, state: { kind: 'read', keys } };
     return { path, state: { kind: 'refused', at: fault.at.path, why: fault.why, command: fault.command } };
   } catch (error) {
@@ -58,4 +55,8 @@ async function keyFile(
     if (code === 'ENOENT' || code === 'ENOTDIR') return { path, state: { kind: 'missing' } };
     return { path, state: { kind: 'unknown', why: `cannot be read (${code ?? String(error)})` } };
   }
+}
+
+function strictFault(path: KeyPath, { uid }: Account, all: readonly Account[]): KeyPathFault | null {
+  return strictModesFault(existsSync('/etc/debian_version') ? withoutOwnGroups(path, uid, all) : path, uid);
 }

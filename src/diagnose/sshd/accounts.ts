@@ -74,8 +74,3 @@ const PEOPLE = { from: 1000, to: 60_000 };
 export function isPlausible({ uid, shell }: Account): boolean {
   return (uid === 0 || (uid >= PEOPLE.from && uid <= PEOPLE.to)) && !NO_LOGIN.test(shell);
 }
-
-/** The groups of this user that nobody else is in. */
-export function ownGroups(all: readonly Account[], { uid, gids }: Account): number[] {
-  return gids.filter((gid) => all.every((other) => other.uid === uid || !other.gids.includes(gid)));
-}
