@@ -1,8 +1,10 @@
+import { existsSync } from 'node:fs';
 import { fileErrorReason } from '../../support/atomic-file.ts';
 import { systemCode } from '../../support/failures.ts';
 import { defineCheck } from '../check.ts';
+import { withoutOwnGroups } from '../debian-groups.ts';
 import type { Facts } from '../facts.ts';
-import { accounts, lenientGroups } from '../probes/accounts.ts';
+import { accounts } from '../probes/accounts.ts';
 import { readKeyPath } from '../probes/key-path.ts';
 import { sshServer } from '../probes/sshd.ts';
 import { effective } from '../probes/sshd-config.ts';
@@ -69,7 +71,8 @@ export const keysPermissions = defineCheck({
       .join('\n');
     const user = owner ?? users.find(({ uid }) => uid === keyPath.file.uid);
     const uid = user?.uid ?? keyPath.file.uid;
-    const fault = strictModesFault(keyPath, uid, await lenientGroups(facts, uid));
+    const judged = existsSync('/etc/debian_version') ? withoutOwnGroups(keyPath, uid, users) : keyPath;
+    const fault = strictModesFault(judged, uid);
     if (fault !== null) {
       const words = { path: fault.at.path, why: fault.why, command: fault.command };
       const strict = await isStrict(facts, user, file);
