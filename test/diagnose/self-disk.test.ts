@@ -16,7 +16,7 @@ t.test('where the service has to write', requires(...NEEDS_MACHINE), async (t) =
   const onDisk = async (folder: string, options: string, fill: string, test: () => Promise<void>) => {
     await device.sh(`mount -t tmpfs -o mode=700,${options} tmpfs ${folder}; cd ${folder}; ${fill}`);
     await test();
-    await device.sh(`umount ${folder}`);
+    await device.sh(`umount -l ${folder}`);
   };
 
   await t.test('the disk of the state folder is full', () =>
@@ -99,7 +99,7 @@ t.test('where the service has to write', requires(...NEEDS_MACHINE), async (t) =
       summary: /because of disk\.writable: .*cannot do its work/,
     });
     await full.stop();
-    await device.sh('umount /run/zeroforce');
+    await device.sh('umount -l /run/zeroforce');
   });
 
   await t.test('the unit of the service shows it a read-only home, and only the service', async (t) => {
@@ -108,5 +108,18 @@ t.test('where the service has to write', requires(...NEEDS_MACHINE), async (t) =
     const sandboxed = await device.start(['unshare', '-m', 'sh', '-c', command], /"the service is ready"/);
     expectCause(t, await device.examine(), 'disk.writable', /\/root\/\.ssh is read-only for the service alone/);
     await sandboxed.stop();
+  });
+
+  await t.test('the service runs as a user who may not write to its state folder', requires('setpriv'), async (t) => {
+    await device.write('/etc/zeroforce/config.json', JSON.stringify({ ...CONFIG, runDir: '/run/own' }), 0o644);
+    await device.sh('mkdir /run/own; chown 1500 /run/own');
+    const user = ['setpriv', '--reuid=1500', '--regid=1500', '--clear-groups'];
+    const unprivileged = await device.start([...user, PROGRAM, 'run'], /"the service is ready"/);
+    const found = await device.examine();
+    expectCause(t, found, 'disk.writable', /is user 1500, who may not write to the state folder/);
+    await device.sh(`chown 1500 ${STATE}`);
+    const next = await device.examine();
+    expectCause(t, next, 'disk.writable', /may not write to the folder of the key \/root/);
+    await unprivileged.stop();
   });
 });
