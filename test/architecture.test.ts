@@ -55,7 +55,7 @@ const PURE = [
   /^diagnose\/bundle\/(redact|manifest|secret-names|spellings)\.ts$/,
   /^diagnose\/(ids|check|checks|guide|printable|report)\.ts$/,
   /^diagnose\/proxy\//,
-  /^diagnose\/(clock-sanity|disk-room|findings|key-expiry|monitor-view|pairing-past|pairing-window|proc-text)\.ts$/,
+  /^diagnose\/(clock-sanity|debian-groups|disk-room|findings|key-expiry|monitor-view|pairing-past|pairing-window|proc-text)\.ts$/,
   /^diagnose\/(socket-table|strict-modes)\.ts$/,
   /^diagnose\/sshd\//,
   /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,
