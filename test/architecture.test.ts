@@ -54,6 +54,7 @@ const PURE = [
   /^diagnose\/(api-answer|api-heartbeats)\.ts$/,
   /^diagnose\/bundle\/(redact|manifest|secret-names|spellings)\.ts$/,
   /^diagnose\/(ids|check|checks|guide|printable|report)\.ts$/,
+  /^diagnose\/(access|firewall)\//,
   /^diagnose\/proxy\//,
   /^diagnose\/(clock-sanity|debian-groups|disk-room|findings|key-expiry|monitor-view|pairing-past|pairing-window|proc-text)\.ts$/,
   /^diagnose\/(socket-table|strict-modes)\.ts$/,

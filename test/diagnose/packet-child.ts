@@ -12,11 +12,17 @@ interface Attempt {
   waitMs: number;
 }
 
-for (const port of process.argv.slice(2)) {
-  createServer((socket) => {
+const ports = process.argv.slice(2);
+let missing = ports.length;
+const listening = () => {
+  if (missing-- === 0) process.stdout.write('ready\n');
+};
+for (const port of ports) {
+  const server = createServer((socket) => {
     socket.on('error', () => undefined);
     socket.end(`${port}\n`);
-  }).listen(Number(port), '0.0.0.0');
+  });
+  server.listen(Number(port), '0.0.0.0', listening);
 }
 
 createInterface({ input: process.stdin }).on('line', (line) => {
@@ -34,4 +40,4 @@ createInterface({ input: process.stdin }).on('line', (line) => {
   socket.on('data', (data) => end(`greeted by ${data.toString().trim()}`));
   socket.on('error', (error: NodeJS.ErrnoException) => end(error.code ?? 'error'));
 });
-process.stdout.write('ready\n');
+listening();

@@ -180,3 +180,150 @@ ${type === 'filter' && at === '-300' ? untrack : ''}${divert}${rules(['one', 'tw
     })
     .join('\n');
 }
+
+/** Sets that the rules of `iptablesRules` name, for `ipset restore`. */
+export function ipSets(random: Random, { ports }: World): string {
+  const port = String(pick(random, [...ports, 443]));
+  return `create hosts hash:ip
+${some(random, ADDRESSES)
+  .map((address) => `add hosts ${address}`)
+  .join('\n')}
+create nets hash:net
+add nets ${pick(random, ['127.0.0.0/8', '192.168.77.0/24', '10.0.0.0/8'])}
+create pairs hash:ip,port
+add pairs 127.0.0.77,tcp:${port}
+add pairs 192.168.77.10,tcp:${port}
+add pairs 192.168.77.1,udp:${port}
+create marked hash:net,iface
+add marked 127.0.0.0/8,lo
+add marked 192.168.77.0/24,eth0
+`;
+}
+
+/** A ruleset for `iptables-restore`, of both kinds. */
+export function iptablesRules(random: Random, { ports }: World): string {
+  const port = () => String(pick(random, [...ports, 443]));
+  const not = () => pick(random, ['', '', '! ']);
+  const source = () => pick(random, [...ADDRESSES, ...NETWORKS]);
+  /** By which options they are known, so that none is given twice. */
+  const condition = (hook: string): string => {
+    const inward = hook === 'INPUT' || hook === 'PREROUTING';
+    switch (Math.floor(random() * 16)) {
+      case 0:
+      case 1:
+        return `${not()}--dport ${pick(random, [port(), `${port()}:65535`, `:${port()}`, '21:23'])}`;
+      case 2:
+        return `${not()}--sport ${pick(random, [port(), '1024:65535'])}`;
+      case 3:
+        return `${not()}-s ${source()}`;
+      case 4:
+        return `${not()}-d ${source()}`;
+      case 5:
+        return `${not()}${inward ? '-i' : '-o'} ${pick(random, ['lo', 'eth0', 'e+', 'wlan0'])}`;
+      case 6:
+        return `-m multiport ${not()}--${pick(random, ['dports', 'sports', 'dports'])} ${port()},80:90,${port()}`;
+      case 7: {
+        const states = some(random, ['NEW', 'ESTABLISHED', 'RELATED', 'INVALID', 'UNTRACKED']).join(',');
+        return `-m conntrack ${not()}--ctstate ${states}`;
+      }
+      case 8: {
+        const flags = pick(random, ['SYN,ACK SYN,ACK', 'ALL ACK', 'SYN NONE', 'FIN,SYN,RST,ACK SYN']);
+        return `${not()}--tcp-flags ${flags}`;
+      }
+      case 9:
+        return `-m iprange ${not()}--src-range ${pick(random, SPANS)}`;
+      case 10: {
+        const types = pick(random, ['LOCAL', 'UNICAST', 'LOCAL,MULTICAST']);
+        return `-m addrtype ${not()}--${pick(random, ['src', 'dst'])}-type ${types}`;
+      }
+      case 11: {
+        const sets = ['hosts src', 'hosts dst', 'nets src', 'pairs src,dst', 'pairs dst,dst'];
+        return `-m set ${not()}--match-set ${pick(random, inward ? [...sets, 'marked src,src'] : sets)}`;
+      }
+      case 12:
+        return `-m mark ${not()}--mark ${pick(random, ['0x1', '0x1/0x3', '0'])}`;
+      case 13:
+        return pick(random, ['-p udp', '-p icmp', '! -p udp', '-p 6', '! -f', '-f', '-m pkttype --pkt-type unicast']);
+      case 14:
+        return pick(random, [
+          ...['-m conntrack --ctdir ORIGINAL', '-m conntrack --ctdir REPLY'],
+          ...['-m connmark --mark 0x2', '-m connmark ! --mark 0x2', '-m comment --comment "a -j DROP \\"b\\""'],
+        ]);
+      default:
+        return pick(random, [
+          ...['-m limit --limit 10000/sec --limit-burst 1000', '-m connlimit --connlimit-above 500'],
+          ...['-m state --state NEW', '-m recent --name x --set'],
+        ]);
+    }
+  };
+  /** `-p` comes first, and each module and each option once. */
+  const together = (conditions: readonly string[], isTcp: boolean): string => {
+    const needsTcp = isTcp || conditions.some((text) => /--(?:[sd]ports? |tcp-flags)/.test(text));
+    const known = new Set<string>(needsTcp ? ['-p'] : []);
+    const chosen = conditions.filter((text) => {
+      const key = /(?:-m \S+|-\w|--\S+)/.exec(text)?.[0] ?? '';
+      return !known.has(key) && known.add(key);
+    });
+    // An option after a module is the module's.
+    const sorted = chosen.toSorted((a, b) => Number(a.startsWith('-m')) - Number(b.startsWith('-m')));
+    return [needsTcp ? '-p tcp' : '', ...sorted].join(' ');
+  };
+  const target = (isFilter: boolean, chains: readonly string[]): string => {
+    const jump = chains.length > 0 ? [`-j ${pick(random, chains)}`, `-g ${pick(random, chains)}`] : [];
+    const reject = isFilter ? ['-j REJECT --reject-with tcp-reset', '-j REJECT'] : [];
+    const marks = [
+      '-j MARK --set-mark 0x1',
+      '-j MARK --set-xmark 0x2/0xffffffff',
+      '-j CONNMARK --set-mark 0x2',
+      '-j CONNMARK --save-mark',
+      '-j LOG',
+    ];
+    return pick(random, [
+      '-j ACCEPT',
+      '-j ACCEPT',
+      '-j DROP',
+      '-j RETURN',
+      ...jump,
+      ...jump,
+      ...reject,
+      pick(random, marks),
+      '',
+    ]);
+  };
+  const rule = (chain: string, hook: string, isFilter: boolean, chains: readonly string[]) => {
+    const conditions = Array.from({ length: Math.floor(random() * 3) }, () => condition(hook));
+    const jump = target(isFilter, chains);
+    return `-A ${chain} ${together(conditions, jump.endsWith('tcp-reset'))} ${jump}`;
+  };
+  const table = (name: string, hook: string) => {
+    const policy = pick(random, ['ACCEPT', 'ACCEPT', 'DROP']);
+    const chains = ['one', 'two'];
+    const rules = [
+      ...Array.from({ length: 3 }, () => rule('one', hook, name === 'filter', [])),
+      ...Array.from({ length: 3 }, () => rule('two', hook, name === 'filter', ['one'])),
+      ...Array.from({ length: 1 + Math.floor(random() * 5) }, () => rule(hook, hook, name === 'filter', chains)),
+    ];
+    const untrack =
+      name === 'raw' && chance(random, 0.3) ? `-A ${hook} ${together([condition(hook)], false)} -j CT --notrack\n` : '';
+    return `*${name}\n:${hook} ${policy} [0:0]\n:one - [0:0]\n:two - [0:0]\n${untrack}${rules.join('\n')}\nCOMMIT\n`;
+  };
+  const nat = () => {
+    const to = pick(random, [`-j REDIRECT --to-ports ${port()}`, `-j DNAT --to-destination :${port()}`, '-j ACCEPT']);
+    const hook = pick(random, ['OUTPUT', 'PREROUTING']);
+    return `*nat\n:${hook} ACCEPT [0:0]\n-A ${hook} ${together([condition(hook)], true)} ${to}\nCOMMIT\n`;
+  };
+  const chosen = some(random, [
+    () => table('filter', 'INPUT'),
+    () => table('filter', 'OUTPUT'),
+    () => table('mangle', 'PREROUTING'),
+    () => table('mangle', 'INPUT'),
+    () => table('raw', 'PREROUTING'),
+    () => table('raw', 'OUTPUT'),
+    nat,
+  ]);
+  // Each table once: another one would replace it.
+  const texts = chosen.map((make) => make());
+  return texts
+    .filter((text, index) => texts.findIndex((other) => other.split('\n')[0] === text.split('\n')[0]) === index)
+    .join('');
+}

@@ -6,6 +6,7 @@ import { type Access, networkAccess, streamAccess } from '../firewall/verdicts.t
 import { nameOf, permit, placeOf, remove, ruleOf } from '../firewall/words.ts';
 import { type Firewall, firewall } from '../probes/firewall.ts';
 import { homeNetworks, homeUse } from '../probes/home.ts';
+import { listeners } from '../probes/sockets.ts';
 import { sshServer } from '../probes/sshd.ts';
 
 export const firewallInbound = defineCheck({
@@ -15,34 +16,34 @@ export const firewallInbound = defineCheck({
     tunnel: {
       status: 'fail',
       symptom: 'The tunnel stands and sshd listens, but a connection through it times out, or is refused or reset.',
-      meaning: 'The firewall of this device {does} what comes through the tunnel for port {port}, by {place}.',
+      meaning: 'The firewall of this device {does} what comes through the tunnel for port {port}, by {place}',
       remedy: 'Let the loopback interface through: {command}; and the same where the rules are kept',
     },
     diverted: {
       status: 'fail',
       symptom: 'A connection through the tunnel ends at another program than sshd, or is refused.',
       meaning:
-        'The firewall of this device leads what comes through the tunnel for port {port} to port {other}, by {place}.',
+        'The firewall of this device leads what comes through the tunnel for port {port} to port {other}, by {place}',
       remedy: 'Take the rule away: {command}; and where the rules are kept',
     },
     paired: {
       status: 'fail',
       symptom: 'The device is paired, and the client in the home network cannot build the paired tunnel.',
-      meaning: 'The firewall of this device {does} every connection from the home network to port {port}, by {place}.',
+      meaning: 'The firewall of this device {does} every connection from the home network to port {port}, by {place}',
       remedy: 'Open the port: {command}; and the same where the rules are kept',
     },
     service: {
       status: 'warn',
       symptom: 'SSH works through the tunnel, and another service does not.',
       meaning:
-        'The firewall of this device {does} what comes through the tunnel for the service {name}, port {port}, by {place}.',
+        'The firewall of this device {does} what comes through the tunnel for the service {name}, port {port}, by {place}',
       remedy: 'Let the loopback interface through: {command}; and the same where the rules are kept',
     },
     pairing: {
       status: 'warn',
       symptom: 'The device cannot be paired from the home network.',
       meaning:
-        'The device offers to be paired, and its firewall {does} every connection from the home network to port {port}, by {place}.',
+        'The device offers to be paired, and its firewall {does} every connection from the home network to port {port}, by {place}',
       remedy:
         'Open the port: {command}; or, where nobody is to pair it, say so: ZEROFORCE_PAIRING_POLICY=locked, ZEROFORCE_MDNS=0',
     },
@@ -50,14 +51,14 @@ export const firewallInbound = defineCheck({
       status: 'warn',
       symptom: 'Home Assistant does not find the device by itself; by its address it can be paired.',
       meaning:
-        'The firewall of this device {does} the questions of mDNS from the home network (UDP port 5353), by {place}.',
+        'The firewall of this device {does} the questions of mDNS from the home network (UDP port 5353), by {place}',
       remedy: 'Open the port: {command}; or do not announce the device: ZEROFORCE_MDNS=0',
     },
     doubt: {
       status: 'unknown',
       symptom: 'A connection through the tunnel is sometimes, or for some, not answered.',
       meaning:
-        'The firewall of this device may keep out what comes through the tunnel for port {port}: it depends on {place}.',
+        'The firewall of this device may keep out what comes through the tunnel for port {port}: it depends on {place}',
       remedy: 'Look whether that rule applies: nft list ruleset; iptables-save',
     },
     notRead: {
@@ -96,7 +97,9 @@ export const firewallInbound = defineCheck({
     if (stream.kind === 'some' || stream.kind === 'unsure') {
       return say.found('doubt', { ...told.values, port }, told.evidence);
     }
-    for (const [name, other] of Object.entries(services(facts)).filter(([, each]) => each !== port)) {
+    const { all } = await facts.get(listeners);
+    const used = Object.entries(services(facts)).filter(([, each]) => all.some((listener) => listener.port === each));
+    for (const [name, other] of used) {
       const access = streamAccess(source, other, ruleset, filter);
       if (access.kind !== 'blocked') continue;
       const { values, evidence } = tell(access, rules);

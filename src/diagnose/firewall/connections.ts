@@ -29,11 +29,12 @@ export type Fate =
 
 export type PacketName = 'first packet' | 'answer' | 'later packets' | 'later answers';
 
-const FLAGS: Readonly<Record<PacketName, bigint>> = {
-  'first packet': 2n,
-  answer: 18n,
-  'later packets': 16n,
-  'later answers': 16n,
+/** What comes later may carry data (PSH): it is kept out only where it is with and without. */
+const FLAGS: Readonly<Record<PacketName, readonly bigint[]>> = {
+  'first packet': [2n],
+  answer: [18n],
+  'later packets': [16n, 24n],
+  'later answers': [16n, 24n],
 };
 export const isAnswer = (name: PacketName) => name === 'answer' || name === 'later answers';
 const PROTOCOL = { tcp: 6n, udp: 17n };
@@ -48,21 +49,27 @@ export function fateOf(connection: Connection, filter: PacketFilter): Fate {
   let tracked = true;
   let ctmark: Packet['ctmark'] = 0n;
   for (const name of namesOf(connection)) {
-    const packet = packetOf(connection, name);
-    const answers = isAnswer(name);
-    if (name !== 'first packet' && !tracked) packet.ctstate = answers ? INVALID : NEW;
-    if (server !== null && answers) [packet.saddr, packet.sport] = [server.address, server.port];
-    if (server !== null && name === 'later packets') [packet.daddr, packet.dport] = [server.address, server.port];
-    packet.ctmark = ctmark;
-    const passage = travel(packet, connection, name, filter);
-    if (passage.blocked !== null) return { kind: 'blocked', by: passage.blocked, packet: name };
-    doubts.push(...passage.doubts);
-    ctmark = packet.ctmark;
+    const passages = FLAGS[name].map((tcpflags) => {
+      const packet = packetOf(connection, name, tcpflags);
+      const answers = isAnswer(name);
+      if (name !== 'first packet' && !tracked) packet.ctstate = answers ? INVALID : NEW;
+      if (server !== null && answers) [packet.saddr, packet.sport] = [server.address, server.port];
+      if (server !== null && name === 'later packets') [packet.daddr, packet.dport] = [server.address, server.port];
+      packet.ctmark = ctmark;
+      return { packet, ...travel(packet, connection, name, filter) };
+    });
+    const blocked = passages.map((passage) => passage.blocked).filter((decision) => decision !== null);
+    const [by] = blocked;
+    if (by !== undefined && blocked.length === passages.length) return { kind: 'blocked', by, packet: name };
+    const [first] = passages;
+    if (first === undefined) continue;
+    doubts.push(...blocked, ...first.doubts);
+    ctmark = first.packet.ctmark;
     if (name === 'first packet') {
-      tracked = packet.ctstate !== UNTRACKED;
-      diverted = passage.diverted;
-      server = diverted === null ? null : { address: packet.daddr, port: packet.dport };
-      if (diverted !== null && leaves(packet, connection)) return { kind: 'diverted', by: diverted, port: null };
+      tracked = first.packet.ctstate !== UNTRACKED;
+      diverted = first.diverted;
+      server = diverted === null ? null : { address: first.packet.daddr, port: first.packet.dport };
+      if (diverted !== null && leaves(first.packet, connection)) return { kind: 'diverted', by: diverted, port: null };
     }
   }
   const [other] = doubts;
@@ -81,7 +88,7 @@ function leaves({ daddr }: Packet, { server }: Connection): boolean {
   return daddr !== address(server) && daddr >> 24n !== 127n;
 }
 
-function packetOf(connection: Connection, name: PacketName): Packet {
+function packetOf(connection: Connection, name: PacketName, tcpflags: bigint): Packet {
   const { protocol, client, clientPort, server, port, device, outward } = connection;
   const back = isAnswer(name);
   const [saddr, daddr] = [address(client) ?? undefined, address(server) ?? undefined];
@@ -98,7 +105,7 @@ function packetOf(connection: Connection, name: PacketName): Packet {
     l4proto: PROTOCOL[protocol],
     sport: back ? dport : sport,
     dport: back ? sport : dport,
-    tcpflags: protocol === 'tcp' ? FLAGS[name] : undefined,
+    tcpflags: protocol === 'tcp' ? tcpflags : undefined,
     pkttype: multicast ? 2n : 0n,
     fragment: 0n,
     reversepath: 1n,
@@ -153,20 +160,20 @@ function travel(
 }
 
 /**
- * All values of a field at which some rule begins or ceases to apply, within a range: whoever tries these has tried one
- * of each kind. `complete` is false where a rule looks at single bits of it.
+ * All values of some fields at which a rule begins or ceases to apply, within a range: whoever tries these has tried one
+ * of each kind. `complete` is false where a rule looks at single bits of them.
  */
 export function boundaries(
   ruleset: Ruleset,
-  field: Field,
+  fields: readonly Field[],
   [from, to]: readonly [bigint, bigint],
 ): { values: bigint[]; complete: boolean } {
   const found = new Set<bigint>([from]);
   let complete = true;
   for (const { operands, entries } of ruleset.flatMap(lookups)) {
-    for (const [index, operand] of operands.entries()) {
-      if (operand.field !== field) continue;
-      if (operand.mask !== undefined) complete = false;
+    for (const [index, { field, mask }] of operands.entries()) {
+      if (field === null || !fields.includes(field)) continue;
+      if (mask !== undefined) complete = false;
       for (const range of entries.map((entry) => entry[index])) {
         if (range == null || typeof range === 'string') continue;
         for (const value of [range[0], range[1] + 1n]) if (value >= from && value <= to) found.add(value);

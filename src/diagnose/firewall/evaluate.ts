@@ -27,6 +27,9 @@ const MAX_DEPTH = 64;
 /** Connections are tracked from here on (NF_IP_PRI_CONNTRACK). */
 const TRACKING_PRIORITY = -200;
 
+const INVALID = 1n;
+const UNTRACKED = 64n;
+
 const END: Verdict = { kind: 'return' };
 const UNKNOWN: Verdict = { kind: 'unknown' };
 
@@ -66,7 +69,8 @@ export class PacketFilter {
       const { base } = chain;
       if (base?.hook !== hook || !families.includes(chain.family)) continue;
       if (base.devices !== null && !base.devices.includes(device)) continue;
-      if (base.type === 'nat' && !nat) continue;
+      // What is not tracked cannot be translated.
+      if (base.type === 'nat' && (!nat || packet.ctstate === UNTRACKED)) continue;
       const early = !tracked && (hook === 'ingress' || base.priority < TRACKING_PRIORITY);
       const decisions = this.#passBase(chain, packet, early);
 
@@ -87,11 +91,11 @@ export class PacketFilter {
   /** All ways in which a chain at a hook may end; one where everything is known. */
   #passBase(base: Chain, packet: Packet, early: boolean): Decision[] {
     const seen: Packet = early
-      ? { ...packet, ctstate: 1n, ctstatus: undefined, ctdir: undefined, ctmark: undefined }
+      ? { ...packet, ctstate: INVALID, ctstatus: undefined, ctdir: undefined, ctmark: undefined }
       : packet;
     const exits = this.#walk(base, seen, true, 0);
     packet.mark = seen.mark;
-    if (seen.ctstate === 64n) packet.ctstate = 64n;
+    if (seen.ctstate === UNTRACKED) packet.ctstate = UNTRACKED;
     return exits.map(({ verdict, chain, rule }) => {
       if (verdict.kind !== 'return') return { verdict, chain, rule, base };
       return { verdict: { kind: base.base?.policy ?? 'accept' }, chain: base, rule: null, base };
@@ -185,7 +189,8 @@ function condition(step: Exclude<Step, { kind: 'verdict' | 'choose' }>, packet: 
       return 'yes';
     }
     case 'untrack':
-      packet.ctstate = sure ? 64n : undefined;
+      if (packet.ctstate !== undefined && packet.ctstate !== INVALID) return 'yes'; // it is tracked already
+      packet.ctstate = sure ? UNTRACKED : undefined;
       packet.ctstatus = packet.ctdir = packet.ctmark = undefined;
       return 'yes';
   }

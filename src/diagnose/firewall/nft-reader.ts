@@ -41,7 +41,9 @@ export function readNft(json: string, known: NftText): Ruleset {
       text: known.rules.get(`${chain} ${Number(rule.handle)}`) ?? JSON.stringify(expressions),
       handle: typeof rule.handle === 'number' ? rule.handle : null,
     };
-    rules.set(chain, [...(rules.get(chain) ?? []), read]);
+    const others = rules.get(chain);
+    if (others === undefined) rules.set(chain, [read]);
+    else others.push(read);
   }
   return each('chain')
     .filter((chain) => !known.dormant.has(`${text(chain.family)} ${text(chain.table)}`))
@@ -158,7 +160,7 @@ function matchSteps({ op, left = null, right = null }: { readonly [key: string]:
   const operator = text(op);
   const [first] = selected;
   if (selected.length === 1 && first !== undefined) {
-    const bits = isObject(right) || text(right).startsWith('@') ? null : number(right, first.symbols);
+    const bits = text(right).startsWith('@') ? null : number(right, first.symbols);
     const flags = operator === 'in' || operator === '!';
     if (flags && bits !== null && first.operand.mask === undefined) {
       // One of the flags, or none of them.

@@ -15,7 +15,6 @@ export interface Access {
 const CLIENT_PORTS = [32_768n, 60_999n] as const;
 /** So many kinds of clients are tried; more is a firewall that names each machine. */
 const MAX_TRIES = 256;
-const LAST_TRY = MAX_TRIES - 1;
 /** Where mDNS is spoken (RFC 6762). */
 const MDNS = { group: '224.0.0.251', port: 5353 };
 
@@ -44,7 +43,8 @@ export function networkAccess(
   const [from, to] = network(own, prefix, 32);
   // The first and the last address of a network are nobody's.
   const hosts = prefix < 31 ? ([from + 1n, to - 1n] as const) : ([from, to] as const);
-  const clients = boundaries(ruleset, 'saddr', hosts);
+  // Its answers have the address and the port of the client as their target.
+  const clients = boundaries(ruleset, ['saddr', 'daddr'], hosts);
   // Where this device itself stands at the beginning of a span, its neighbour stands for the others.
   const addresses = clients.values
     .map((value) => (value === own ? value + 1n : value))
@@ -66,7 +66,7 @@ export function networkAccess(
   return together(connections, clients.complete && ports.complete, filter);
 }
 
-const clientPorts = (ruleset: Ruleset) => boundaries(ruleset, 'sport', CLIENT_PORTS);
+const clientPorts = (ruleset: Ruleset) => boundaries(ruleset, ['sport', 'dport'], CLIENT_PORTS);
 
 /** @param complete whether these are one of each kind */
 function together(connections: readonly Connection[], complete: boolean, filter: PacketFilter): Access {
@@ -80,7 +80,7 @@ function together(connections: readonly Connection[], complete: boolean, filter:
   }
   if (other !== null) return blocked === null ? other : { ...other, kind: 'unsure' };
   if (blocked === null) throw new Error('nobody may try');
-  const all = complete && connections.length - 1 <= LAST_TRY;
+  const all = complete && connections.length <= MAX_TRIES;
   return all ? blocked : { ...blocked, kind: 'some' };
 }
 

@@ -23,7 +23,8 @@ export const homeNetworks: Probe<readonly HomeNetwork[]> = async () =>
       infos
         .filter(({ family, internal, mac }) => family === 'IPv4' && !internal && mac !== NO_MAC)
         .map(({ address, cidr }) => ({ device, address, prefix: Number(cidr?.split('/')[1] ?? 32) })),
-    );
+    )
+    .filter(({ prefix }) => prefix < 32);
 
 /** Who of the home network is known to come, or is invited. */
 export interface HomeUse {
