@@ -64,11 +64,16 @@ async function statusOf(device: Machine): Promise<{ pid: number; tunnel: TunnelN
 }
 
 /** Waits until the service says so of its tunnel. */
-export function untilTunnel(device: Machine, what: (tunnel: TunnelNow) => boolean): Promise<TunnelNow> {
-  return until('the tunnel of the service', async () => {
-    const { tunnel } = await statusOf(device);
-    return what(tunnel) ? tunnel : null;
-  });
+export async function untilTunnel(device: Machine, what: (tunnel: TunnelNow) => boolean): Promise<TunnelNow> {
+  let last: TunnelNow | null = null;
+  try {
+    return await until('the tunnel of the service', async () => {
+      last = (await statusOf(device)).tunnel;
+      return what(last) ? last : null;
+    });
+  } catch (error) {
+    throw new Error(`the tunnel is not as it should be: ${JSON.stringify(last)}`, { cause: error });
+  }
 }
 
 export interface LanGateway extends Daemon {

@@ -1,7 +1,10 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { startRawProxy } from '../support/raw-proxy.ts';
 import { requires } from '../support/requires.ts';
-import { PROGRAM } from '../support/service.ts';
+import { PROGRAM, startService } from '../support/service.ts';
 import { expectCause, expectHealthy, LAN_PEER, type Machine, machine, NEEDS_MACHINE } from './machine.ts';
 import { deviceConfig, gatewayInLan, type LanGateway, reconfigure, untilTunnel } from './proxy-bench.ts';
 
@@ -112,7 +115,7 @@ t.test('a device of our gateway', requires(...NEEDS_MACHINE, 'ssh-keyscan'), asy
 
   await t.test('the device is not authorised', async (t) => {
     await gateway.json('device', 'forbid', key);
-    await untilTunnel(device, ({ lastFailure }) => lastFailure?.code === 'proxy.handshake-refused');
+    await untilTunnel(device, ({ lastFailure }) => lastFailure?.code === 'operator.not-authorized');
     expectCause(
       t,
       await device.diagnose(),
@@ -124,7 +127,7 @@ t.test('a device of our gateway', requires(...NEEDS_MACHINE, 'ssh-keyscan'), asy
 
   await t.test('the device is paused', async (t) => {
     await gateway.json('pause', key, '5');
-    await untilTunnel(device, ({ lastFailure }) => lastFailure?.code === 'proxy.handshake-refused');
+    await untilTunnel(device, ({ lastFailure }) => lastFailure?.code === 'operator.paused');
     const found = await device.diagnose();
     expectCause(t, found, 'proxy.handshake', /The operator has paused this device/);
     t.match(found.check('proxy.handshake').remedy, `tunnel-gateway resume ${key}`);
@@ -140,18 +143,43 @@ t.test('a device of our gateway', requires(...NEEDS_MACHINE, 'ssh-keyscan'), asy
     await reconfigure(device, config());
   });
 
+  const another = /"the service is ready"/;
+  const contested = () => untilTunnel(device, ({ lastFailure }) => lastFailure?.code === 'identity.duplicate');
   await t.test('two devices have one identity', async (t) => {
     await untilTunnel(device, ({ state }) => state === 'up');
-    const twin = await device.start([PROGRAM, 'run'], /"the service is ready"/, {
+    const folder = mkdtempSync(join(tmpdir(), 'zeroforce-twin-'));
+    const wrapper = ['nsenter', '-t', device.inside[2] ?? '', '-n', '--'];
+    const { host, port } = config().meeting.proxy;
+    const twin = await startService(
+      folder,
+      {
+        MEETING_DEVICE_KEY: key,
+        MEETING_TOKEN: token,
+        MEETING_PROXY_HOST: host,
+        MEETING_PROXY_PORT: String(port),
+        ZEROFORCE_RECONNECT_MIN: '0.2',
+        ZEROFORCE_RECONNECT_MAX: '1',
+        ZEROFORCE_MONITOR_INTERVAL: '5',
+      },
+      wrapper,
+    );
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+    await contested();
+    const found = await device.diagnose();
+    await twin.stop('SIGKILL');
+    expectCause(t, found, 'identity.duplicate', /Another device uses the same identity/);
+    t.match(found.check('identity.duplicate').remedy, /MEETING_DEVICE_KEY/);
+  });
+  await t.test('two agents of one device have one identity', async (t) => {
+    const twin = await device.start([PROGRAM, 'run'], another, {
       ZEROFORCE_RUN_DIR: '/run/twin',
       ZEROFORCE_STATE_DIR: '/var/lib/twin',
       ZEROFORCE_HTTP_PORT: '5001',
     });
-    await untilTunnel(device, ({ lastFailure }) => lastFailure?.code === 'identity.duplicate');
+    await contested();
     const found = await device.diagnose();
-    expectCause(t, found, 'identity.duplicate', /Another device uses the same identity/);
-    t.match(found.check('identity.duplicate').remedy, /MEETING_DEVICE_KEY/);
     await twin.stop();
+    expectCause(t, found, 'identity.duplicate', /Another agent on this device uses the same identity.*process \d+/);
   });
 
   await t.test('the service does not run: the gateway takes the device all the same', async (t) => {

@@ -1,7 +1,9 @@
+import { cleanText } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
 import { NOT_ASKED } from '../findings.ts';
 import { service } from '../probes/service.ts';
-import { isContested } from '../proxy/service-tunnel.ts';
+import { programs } from '../probes/sockets.ts';
+import { isAgent, isContested } from '../proxy/service-tunnel.ts';
 
 export const identityDuplicate = defineCheck({
   id: 'identity.duplicate',
@@ -16,6 +18,13 @@ export const identityDuplicate = defineCheck({
       remedy:
         'Give each device its own: {settings}; a card that was copied has the identity of the first one. On this device: tunnel-agent config show',
     },
+    twin: {
+      status: 'fail',
+      symptom:
+        'The device is online for a moment and offline again, all the time, since another agent was installed on it.',
+      meaning: 'Another agent on this device uses the same identity, and takes the session away: {program}',
+      remedy: 'End that program and keep it from starting again; or give it an identity of its own: {settings}',
+    },
     notAsked: NOT_ASKED,
   },
   async run(facts, say) {
@@ -27,13 +36,12 @@ export const identityDuplicate = defineCheck({
     const counted = `the service: ${sessions} sessions since its start`;
     if (!isContested(tunnel)) return say.ok('no session was taken away by another device', counted);
     const ssh = tunnel.transport === 'ssh';
-    return say.found(
-      'duplicate',
-      {
-        kind: ssh ? 'SSH gateway' : 'Meeting proxy',
-        settings: ssh ? 'ZEROFORCE_SSH_TOKEN or ZEROFORCE_SSH_TOKEN_FILE' : 'MEETING_DEVICE_KEY and MEETING_TOKEN',
-      },
-      `${counted}; ${Math.round((last?.agoMs ?? 0) / 1000)} s ago: ${last?.sentence}`,
-    );
+    const kind = ssh ? 'SSH gateway' : 'Meeting proxy';
+    const settings = ssh ? 'ZEROFORCE_SSH_TOKEN or ZEROFORCE_SSH_TOKEN_FILE' : 'MEETING_DEVICE_KEY and MEETING_TOKEN';
+    const evidence = `${counted}; ${Math.round((last?.agoMs ?? 0) / 1000)} s ago: ${last?.sentence}`;
+    const twin = (await facts.get(programs)).find(({ pid, words }) => pid !== status.pid && isAgent(words));
+    if (twin === undefined) return say.found('duplicate', { kind, settings }, evidence);
+    const program = `${cleanText(twin.words.join(' '), 80)} (process ${twin.pid})`;
+    return say.found('twin', { program, settings }, evidence);
   },
 });

@@ -1,7 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import type { FailureCode } from '../../support/failures.ts';
 import { defineCheck } from '../check.ts';
-import { nameFiles } from '../probes/look-up.ts';
+import type { Facts } from '../facts.ts';
+import type { Decision } from '../firewall/model.ts';
+import { isIptables, remove, ruleOf } from '../firewall/words.ts';
+import { outboundFate } from '../probes/firewall.ts';
+import { nameFiles, peerLookUp } from '../probes/look-up.ts';
 import { stepOf } from '../probes/session.ts';
 import { peerWords } from '../proxy/peer.ts';
 import { defaultRoutes, defaultRoutes6 } from '../proxy/routes.ts';
@@ -18,6 +22,12 @@ export const proxyConnect = defineCheck({
       symptom: 'The device does not come online; the log says `proxy.refused` or `ssh.refused`.',
       meaning: 'Nothing listens at {peer}: the connection was refused',
       remedy: 'Check {hostSetting} and {portSetting}; where they are right, ask the operator whether the {kind} runs',
+    },
+    ownFirewall: {
+      status: 'fail',
+      symptom: 'The device does not come online, and other machines of its network reach the proxy.',
+      meaning: 'The firewall of this device itself keeps back what goes to {peer}: {rule}',
+      remedy: 'Let it pass: {command}; and change the file that the rules are loaded from',
     },
     noRoute: {
       status: 'fail',
@@ -72,6 +82,11 @@ export const proxyConnect = defineCheck({
     const evidence = [step.evidence, ...entries.map(({ line }) => `/etc/hosts: ${line}`)].join('\n');
     const withRoutes = `${evidence}\ndefault route: ${routes.join('; ') || 'none'}`;
     const name = NAMES[code] ?? 'notStarted';
+    if (name === 'refused' || name === 'unreachable' || name === 'timeout') {
+      const by = await ownObstacle(facts, tunnel.peer.port);
+      const rule = by === null ? '' : ruleOf(by);
+      if (by !== null) return say.found('ownFirewall', { ...words, rule, command: passing(by, words.port) }, evidence);
+    }
     return say.found(
       name === 'unreachable' && routes.length === 0 ? 'noRoute' : name,
       { ...words, sentence },
@@ -91,6 +106,22 @@ const NAMES: Partial<Record<FailureCode, 'refused' | 'timeout' | 'unreachable' |
   'ssh.dns': 'nameLost',
   'ssh.missing': 'noProgram',
 };
+
+/** The rule of this device that surely stops what it sends there; null where none does, or nobody can tell. */
+async function ownObstacle(facts: Facts, port: number): Promise<Decision | null> {
+  const looked = await facts.get(peerLookUp);
+  const addresses = looked !== null && 'addresses' in looked ? looked.addresses : [];
+  const fates = await Promise.all(addresses.map((address) => outboundFate(facts, { address, port })));
+  const [first] = fates.map((fate) => (fate?.kind === 'blocked' ? fate.by : null));
+  return fates.every((fate) => fate?.kind === 'blocked') ? (first ?? null) : null;
+}
+
+function passing(by: Decision, port: number): string {
+  if (by.rule !== null) return remove(by);
+  const { family, table, name } = by.chain;
+  if (isIptables(by.chain)) return `iptables -I ${name} -p tcp --dport ${port} -j ACCEPT`;
+  return `nft insert rule ${family} ${table} ${name} tcp dport ${port} accept`;
+}
 
 async function readRoutes(): Promise<string[]> {
   const read = (name: string) => readFile(`/proc/net/${name}`, 'latin1').catch(() => '');

@@ -67,7 +67,7 @@ function isAboutToDial(tunnel: ServiceStatus['tunnel']): boolean {
 function told(status: ServiceStatus | null): SessionState {
   const last = status?.tunnel?.lastFailure ?? null;
   if (status === null || last === null) {
-    const why = 'the service has not tried yet';
+    const why = status === null ? 'no service could be asked' : 'the service has not tried yet';
     return { kind: 'untried', evidence: '', why, need: 'Dial by: tunnel-agent diagnose' };
   }
   const { code, sentence, agoMs } = last;

@@ -28,3 +28,11 @@ export function isContested({ state, inStateMs, lastFailure }: Tunnel): boolean 
 export function dialsElsewhere({ proxy }: Tunnel, peer: Tunnel['proxy']): boolean {
   return proxy.host !== peer.host || proxy.port !== peer.port || proxy.tls !== peer.tls;
 }
+
+/** Whether a program keeps tunnels: ours, or the one in Python that devices had before. */
+export function isAgent(words: readonly string[]): boolean {
+  const names = words.map((word) => word.slice(word.lastIndexOf('/') + 1));
+  if (!/^(?:node|python[\d.]*|tunnel[-_]agent)/.test(names[0] ?? '')) return false;
+  const at = names.findIndex((name) => /^tunnel[-_]agent(?:\.(?:py|c?js))?$/.test(name));
+  return at !== -1 && (names[at]?.endsWith('.py') || names.slice(at + 1).includes('run'));
+}
