@@ -1,11 +1,9 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { CONFIG_FILE } from './config/load.ts';
 import type { OptionKey } from './config/options.ts';
 import type { Config } from './config/types.ts';
 import { type ControlRoutes, ControlServer } from './control/server.ts';
 import { SelfDiagnosis } from './device/diagnosis.ts';
-import type { ConfigSource } from './device/examination.ts';
 import { createButton, createPairing, createReset } from './device/pairing-parts.ts';
 import {
   createAdvertiser,
@@ -64,8 +62,8 @@ export interface DeviceOptions {
   config: Config;
   /** What the configuration has to say, for the status. */
   notices?: readonly Notice[];
-  /** For the checks that the service makes of itself. */
-  source?: ConfigSource;
+  /** Makes the checks of `diagnose`, in a process of its own; without it the service looks for no cause. */
+  examine?: (status: DeviceStatus, signal: AbortSignal) => Promise<Report>;
   version: string;
   log: Log;
   clock?: Clock;
@@ -78,7 +76,6 @@ export interface DeviceOptions {
 export class Device {
   #config: Config;
   #notices: readonly Notice[];
-  readonly #source: ConfigSource;
   readonly #version: string;
   readonly #log: Log;
   readonly #clock: Clock;
@@ -95,7 +92,7 @@ export class Device {
   readonly #pairing: Pairing;
   readonly #reset: FactoryReset;
   readonly #page: StatusPage;
-  readonly #diagnosis: SelfDiagnosis;
+  readonly #diagnosis: SelfDiagnosis | null;
   /** The handler outlives its listener: who has asked too often, and a PIN under way, stay known. */
   readonly #handler: ReturnType<typeof createPairingApp>;
 
@@ -106,12 +103,11 @@ export class Device {
   readonly #meeting: Slot<MeetingClient>;
   readonly #advertiser: Slot<Advertiser>;
 
-  constructor({ config, notices = [], source = NO_SOURCE, version, log, clock = systemClock }: DeviceOptions) {
+  constructor({ config, notices = [], examine, version, log, clock = systemClock }: DeviceOptions) {
     const { runDir, stateDir } = config;
     const parts = { clock, log };
     this.#config = config;
     this.#notices = notices;
-    this.#source = source;
     this.#version = version;
     this.#log = log;
     this.#clock = clock;
@@ -129,11 +125,14 @@ export class Device {
       ...parts,
     });
     this.#page = createPage(() => this.#config, { status: () => this.status(), ...parts });
-    this.#diagnosis = new SelfDiagnosis({
-      troubles: () => troublesOf(this.#tunnel.current?.status() ?? null, this.#faults()),
-      examine: (signal) => this.#examine(signal),
-      ...parts,
-    });
+    this.#diagnosis =
+      examine === undefined
+        ? null
+        : new SelfDiagnosis({
+            troubles: () => troublesOf(this.#tunnel.current?.status() ?? null, this.#faults()),
+            examine: async (signal) => examine(await this.status(), signal),
+            ...parts,
+          });
     this.#handler = createPairingApp({
       pairing: this.#pairing,
       info: () => this.#info(),
@@ -162,7 +161,6 @@ export class Device {
     if (this.#controlFailure?.code === 'instance.running') throw this.#controlFailure;
     const steps: { name: string; start: () => unknown; stop: () => unknown }[] = [
       { name: 'the control socket', start: () => this.#healLater(), stop: () => this.#stopControl() },
-      { name: 'the self-diagnosis', start: () => undefined, stop: () => this.#diagnosis.stop() },
       { name: 'the tunnel', start: () => this.#tunnel.start(), stop: () => this.#tunnel.stop() },
       { name: 'the Meeting client', start: () => this.#meeting.start(), stop: () => this.#meeting.stop() },
       { name: 'the HTTP listener', start: () => this.#http.start(), stop: () => this.#http.stop() },
@@ -175,6 +173,8 @@ export class Device {
       { name: 'the factory reset', start: () => this.#reset.atStart(), stop: () => this.#reset.stop() },
       { name: 'pairing', start: () => this.#pairing.start(), stop: () => this.#pairing.stop() },
       { name: 'the reset button', start: () => this.#button.start(), stop: () => this.#button.stop() },
+      // It looks when the control socket is looked after.
+      { name: 'the self-diagnosis', start: () => undefined, stop: () => this.#diagnosis?.stop() },
     ];
     for (const { name, start, stop } of steps) {
       if (this.#stopping) return;
@@ -242,7 +242,7 @@ export class Device {
       tunnel: this.#tunnel.current?.status() ?? null,
       meetingApi: this.#meeting.current?.status() ?? null,
       faults: this.#faults().map(({ code, message, remedy }) => ({ code, sentence: message, remedy })),
-      diagnosis: this.#diagnosis.status(),
+      diagnosis: this.#diagnosis?.status() ?? null,
       notices: [...this.#notices, ...this.#httpNotices(), ...this.#nameNotices()].map(told),
     };
   }
@@ -335,7 +335,7 @@ export class Device {
     this.#cancelHeal = this.#clock.after(HEAL_MS, () => {
       this.#healing = this.#openControl(() => this.#control.heal()).then(() => {
         if (this.#stopping) return;
-        this.#diagnosis.look();
+        this.#diagnosis?.look();
         this.#healLater();
       });
     });
@@ -345,14 +345,6 @@ export class Device {
     this.#cancelHeal();
     await this.#healing;
     await this.#control.stop();
-  }
-
-  /** The checks are loaded at their first use; an idle device does without them. */
-  async #examine(signal: AbortSignal): Promise<Report> {
-    const { examine } = await import('./device/examination.ts');
-    const about = { config: this.#config, notices: this.#notices, source: this.#source, version: this.#version };
-    const status = () => this.status();
-    return examine({ ...about, status, clock: this.#clock, log: this.#log }, signal);
   }
 
   #info(): DeviceInfo {
@@ -414,8 +406,6 @@ export class Device {
     return this.#clock.nowMs() - this.#startedAtMs;
   }
 }
-
-const NO_SOURCE: ConfigSource = { file: CONFIG_FILE, origin: 'defaults' };
 
 const told = ({ code, sentence }: Notice): Told => ({ code, sentence, remedy: FAILURES[code] });
 

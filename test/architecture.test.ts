@@ -56,10 +56,11 @@ const PURE = [
   /^diagnose\/(ids|check|checks|guide|printable|report)\.ts$/,
   /^diagnose\/(access|firewall)\//,
   /^diagnose\/proxy\//,
-  /^diagnose\/(clock-sanity|disk-room|findings|key-expiry|monitor-view|pairing-past|pairing-window|proc-text)\.ts$/,
+  /^diagnose\/(clock-sanity|debian-groups|disk-room|findings|key-expiry|monitor-view|pairing-past|pairing-window|proc-text)\.ts$/,
   /^diagnose\/(socket-table|strict-modes)\.ts$/,
   /^diagnose\/sshd\//,
   /^discovery\/(announcement|conflict|links|names|packet|records|responder)\.ts$/,
+  /^device\/troubles\.ts$/,
   /^meeting\/(?:answers|authorized-keys|schedule|ssh-key|words)\.ts$/,
   /^openssh\/(config|log-lines|progress)\.ts$/,
   /^page\/(headline|html|news|view|words)\.ts$/,
@@ -174,6 +175,25 @@ t.test('no file imports itself through others', async (t) => {
   };
   for (const file of files) visit(file, []);
   t.ok(done.size >= files.length, 'every file was visited');
+});
+
+t.test('an idle service has loaded no check', async (t) => {
+  const ids = 'diagnose/ids.ts'; // the command line completes them
+  const seen = new Set<string>();
+  const visit = (file: string): void => {
+    if (seen.has(file)) return;
+    seen.add(file);
+    const text = readFileSync(join(src, file), 'utf8').replace(/^\s*(?:import|export) type\b[^;]*;/gm, '');
+    for (const [, specifier = ''] of text.matchAll(/^\s*(?:import|export)\b[^'"]*?from\s+'(\.[^']+\.ts)'/gm)) {
+      visit(target(file, specifier));
+    }
+  };
+  for (const entry of ['cli/tunnel-agent.ts', 'cli/service-commands.ts']) visit(entry);
+  t.ok(seen.has('device.ts') && seen.has('device/diagnosis.ts'), 'it was followed');
+  t.strictSame(
+    [...seen].filter((file) => file.startsWith('diagnose/')),
+    [ids],
+  );
 });
 
 t.test('the pure files touch neither the machine nor the time', async (t) => {

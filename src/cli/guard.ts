@@ -9,7 +9,7 @@ import { constants } from 'node:os';
 /** To end children and to remove what is temporary. */
 const GRACE_MS = 500;
 /** As many calls may hang without keeping the others; libuv has 4 threads otherwise. */
-const THREADS = '16';
+export const THREADS = '16';
 export const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /** Whether this is the process that `inOwnProcess` started. */

@@ -1,10 +1,11 @@
-import { type LoadedConfig, loadConfig, rememberGoodConfig } from '../config/load.ts';
+import { type LoadedConfig, type LoadOptions, loadConfig, rememberGoodConfig } from '../config/load.ts';
 import { createMonitor, Device } from '../device.ts';
 import { Reloader } from '../reload.ts';
 import { systemClock } from '../support/clock.ts';
 import { asFailure, FAILURES } from '../support/failures.ts';
 import { createLog, type Log } from '../support/log.ts';
 import { type CommonOptions, configSource, EXIT } from './common.ts';
+import { examineInOwnProcess } from './self-diagnosis.ts';
 import { stopSignal } from './stop-signal.ts';
 
 /** A stop takes well under this; where it does not, the process ends all the same. */
@@ -15,13 +16,13 @@ const OWN_FILES_UMASK = 0o022;
 /** `run`: the whole service, until a signal. */
 export async function run(options: CommonOptions, version: string): Promise<number> {
   process.umask(OWN_FILES_UMASK);
-  const { loaded, loadAgain } = await loadSettings(options);
+  const { source, loaded, loadAgain } = await loadSettings(options);
   const log = createLog(loaded.config.logLevel);
   const signal = stopSignal(log, STOP_DEADLINE_MS);
   logNotices(loaded, log);
 
-  const { config, notices, file, origin } = loaded;
-  const device = new Device({ config, notices, source: { file, origin }, version, log });
+  const { config, notices } = loaded;
+  const device = new Device({ config, notices, examine: examineInOwnProcess(source), version, log });
   const onApplied = (next: LoadedConfig) => remember(next, log);
   const reloader = new Reloader({ target: device, loaded, load: loadAgain, onApplied, clock: systemClock, log });
   const reload = () => void reloader.reload();
@@ -62,7 +63,7 @@ export async function monitor(options: CommonOptions): Promise<number> {
 
 async function loadSettings(
   options: CommonOptions,
-): Promise<{ loaded: LoadedConfig; loadAgain: () => Promise<LoadedConfig> }> {
+): Promise<{ source: LoadOptions; loaded: LoadedConfig; loadAgain: () => Promise<LoadedConfig> }> {
   const source = { ...configSource(options), env: { ...process.env } };
   const loaded = await loadConfig(source);
   // netstat and other children have no business with them
@@ -76,7 +77,7 @@ async function loadSettings(
     mustExist ||= next.origin === 'file';
     return next;
   };
-  return { loaded, loadAgain };
+  return { source, loaded, loadAgain };
 }
 
 /** A device that runs on its last good configuration must be noticed; all else is for whoever reads the log. */

@@ -9,6 +9,7 @@ import { defineDiagnose } from './define-diagnose.ts';
 import { definePair } from './define-pair.ts';
 import { definePairing } from './define-pairing.ts';
 import { finish, main, serve } from './main.ts';
+import { SELF_DIAGNOSIS } from './self-diagnosis.ts';
 import { status } from './status-command.ts';
 import { styleFor } from './style.ts';
 
@@ -102,4 +103,8 @@ definePair(program, { style, finish });
 /** Loaded only to run it: a question is answered in a third of the time without. */
 const service = () => import('./service-commands.ts');
 
-main(program);
+if (process.argv[2] === SELF_DIAGNOSIS) {
+  void import('./self-diagnosis-process.ts').then((self) => self.selfDiagnosisProcess(pkg.version));
+} else {
+  main(program);
+}

@@ -25,14 +25,30 @@ export function isService(args: readonly string[]): boolean {
   return at !== -1 && args.slice(at + 1).includes('run');
 }
 
-/** `Uid:` and `Groups:` of /proc/PID/status: who it is when it opens a file. */
-export function parseIdentity(text: string): { uid: number; groups: number[] } | null {
-  const line = (name: string) =>
-    new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(text)?.[1]?.split(/\s+/).filter(Boolean).map(Number);
-  const uid = line('Uid')?.[3]; // of the file system
-  const gid = line('Gid')?.[3];
+/** Who a process is when it opens a file. */
+export interface ProcessIdentity {
+  readonly uid: number;
+  readonly gid: number;
+  readonly groups: readonly number[];
+  /** It may open whatever it likes (CAP_DAC_OVERRIDE, capabilities(7)). */
+  readonly isUnbound: boolean;
+}
+
+/** Out of /proc/PID/status; null where that is cut. */
+export function parseIdentity(text: string): ProcessIdentity | null {
+  const words = (name: string) => new RegExp(`^${name}:[ \\t]*(.*)$`, 'm').exec(text)?.[1]?.split(/\s+/) ?? [];
+  // The fourth is that of the file system.
+  const [uid, gid] = [words('Uid')[3], words('Gid')[3]];
   if (uid === undefined || gid === undefined) return null;
-  return { uid, groups: [gid, ...(line('Groups') ?? [])] };
+  const DAC_OVERRIDE = 0b10;
+  return {
+    uid: Number(uid),
+    gid: Number(gid),
+    groups: words('Groups')
+      .filter((word) => word !== '')
+      .map(Number),
+    isUnbound: (Number.parseInt(words('CapEff')[0]?.slice(-8) ?? '0', 16) & DAC_OVERRIDE) !== 0,
+  };
 }
 
 /** The settings that tell with which folders a service was started; never anything else of its environment. */

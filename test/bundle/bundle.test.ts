@@ -45,6 +45,12 @@ for (const [name, nodeFolder] of NODES) {
     const empty = { ZEROFORCE_RUN_DIR: join(folder, 'run') };
     t.match(await ask(['status', '--config', config], empty), { code: 1, stderr: /service\.not-running/ });
     t.equal((await ask(['nonsense'])).code, 2);
+    const checks = await run(launcher, ['--self-diagnosis'], {
+      cwd: folder,
+      env: { PATH: `${nodeFolder}:${process.env.PATH}` },
+      input: '{"source":\n',
+    });
+    t.match(checks, { code: 1, stdout: '', stderr: /JSON/ }, 'the process of the checks, without a sensible order');
   });
 
   t.test(`${name} runs the service out of the one file, and reads it once`, requires('netstat'), async (t) => {

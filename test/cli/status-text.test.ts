@@ -203,6 +203,38 @@ t.test('a failure of the tunnel comes with its name, its age and what to do', as
   );
 });
 
+t.test('connections that no service took, and the cause that the service found by itself', async (t) => {
+  const failure = { code: 'target.refused', sentence: 'port 22 refused', remedy: 'Start it', agoMs: 12_000 } as const;
+  const diagnosis: NonNullable<DeviceStatus['diagnosis']> = {
+    check: 'sshd.running',
+    title: 'sshd runs',
+    summary: 'No SSH server runs',
+    evidence: 'no process\nno listener',
+    remedy: 'systemctl start ssh',
+    agoMs: 61_000,
+    over: false,
+  };
+  const part: Part = (status) => ({ ...tunnel({ localFailures: [{ ...failure, port: 22 }] })(status), diagnosis });
+  t.match(
+    textOf(part),
+    [
+      '           a connection failed 12 s ago: port 22 refused',
+      '           target.refused: Start it',
+      '  cause    No SSH server runs',
+      '           sshd.running, found 1 min 1 s ago: systemctl start ssh',
+      '             no process',
+      '             no listener',
+      '',
+    ].join('\n'),
+  );
+  const past = textOf(() => ({ diagnosis: { ...diagnosis, over: true, evidence: null, remedy: null } }));
+  t.match(past, '  was      No SSH server runs (over now)\n           sshd.running, found 1 min 1 s ago\n');
+  const evidence = Array.from({ length: 9 }, (_, index) => `line ${index}`).join('\n');
+  const long = textOf(() => ({ diagnosis: { ...diagnosis, evidence } }));
+  t.match(long, '             line 5\n             …\n');
+  t.notMatch(long, 'line 6');
+});
+
 const online: NonNullable<DeviceStatus['meetingApi']> = {
   url: 'https://meeting.example',
   state: 'online',

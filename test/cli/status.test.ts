@@ -105,7 +105,8 @@ t.test('status --json has its documented shape', requires('ssh-keygen'), async (
   const ofWhatFailed = ['failure', 'code', 'sentence', 'remedy'];
   // What this service has not: it is not announced, was not opened locally, and has no SSH gateway.
   const ofMdns = ['name', 'renamed', 'interfaces', 'addresses', 'state', 'failure'];
-  const others = [...ofMdns, 'secondsLeft', 'name', 'localPort', 'remotePort', ...ofWhatFailed];
+  const ofDiagnosis = ['check', 'title', 'summary', 'evidence', 'over'];
+  const others = [...ofMdns, ...ofDiagnosis, 'secondsLeft', 'name', 'localPort', 'remotePort', ...ofWhatFailed];
   t.strictSame(documentedFields(), [...new Set([...fields, ...others])].sort());
   t.equal(statSync(socketOf(service)).mode & 0o777, 0o600);
 });

@@ -2,14 +2,20 @@ import { once } from 'node:events';
 import t from 'tap';
 import { requestControl } from '../../src/control/client.ts';
 import type { DeviceStatus } from '../../src/device.ts';
+import { run } from '../support/processes.ts';
 import { startRawProxy } from '../support/raw-proxy.ts';
 import { requires } from '../support/requires.ts';
+import { PROGRAM } from '../support/service.ts';
 import { until } from '../support/until.ts';
 import { type Machine, machine, NEEDS_MACHINE } from './machine.ts';
 
+// Each waits for most of its time.
+t.jobs = 4;
+
 const KEY = '3316a52eb08837267bf6bd3e2b2e8dc7';
+const TOKEN = 'feed5ec2e7ab';
 const config = (more: object = {}) => ({
-  meeting: { deviceKey: KEY, token: 'feed5ec2e7ab', proxy: { host: '127.0.0.1', port: 9001, tls: false } },
+  meeting: { deviceKey: KEY, token: TOKEN, proxy: { host: '127.0.0.1', port: 9001, tls: false } },
   mdns: { enabled: false },
   pairing: { policy: 'locked' },
   ...more,
@@ -77,3 +83,64 @@ t.test(
     t.notMatch(service.log(), /^[^{\n]/m, 'nothing but the log');
   },
 );
+
+t.test('an sshd that closes without a word: the service names hosts.deny', requires(...NEEDS_MACHINE), async (t) => {
+  const device = await machine(t);
+  const proxy = await startRawProxy({ mode: 'legacy' });
+  t.teardown(() => proxy.close());
+  await device.expose(proxy.port, 9001);
+  await device.configure(config());
+  await device.sshd();
+  await device.write('/etc/hosts.deny', 'sshd: ALL\n');
+  await device.service();
+  const stream = (await proxy.nextAgent()).open(22);
+  stream.write('SSH-2.0-OpenSSH_8.9p1 Ubuntu-3ubuntu0.10\r\n');
+  stream.resume();
+  await once(stream, 'end');
+  const { tunnel } = await statusOf(device);
+  t.match(tunnel, { state: 'up', localFailures: [{ port: 22, code: 'target.closed', sentence: /without a word$/ }] });
+  const diagnosis = await until('the cause', async () => (await statusOf(device)).diagnosis);
+  t.match(diagnosis, { check: 'hosts.access', evidence: /sshd: ALL/, over: false });
+});
+
+t.test(
+  'a run that hangs keeps neither the status nor the end of the service',
+  requires(...NEEDS_MACHINE),
+  async (t) => {
+    const device = await machine(t);
+    // Nobody answers there, and nobody says so.
+    await device.write('/etc/resolv.conf', 'nameserver 192.0.2.1\n');
+    const proxy = { host: 'proxy.example', port: 9001, tls: false };
+    await device.configure(config({ meeting: { deviceKey: KEY, proxy }, http: { host: '192.0.2.99' } }));
+    const service = await device.service({ LOG_LEVEL: 'debug', MEETING_TOKEN: TOKEN });
+    const running = async () => (await device.sh("pgrep -f '[-]-self-diagnosis' || true")).stdout.trim();
+    await until('a run', () => service.log().includes('looking for the cause'));
+    const pid = await until('its process', async () => (await running()) || null);
+    // It goes before the service does, where memory is short.
+    await until('it to step back', async () => {
+      return (await device.sh(`cat /proc/${pid}/oom_score_adj`)).stdout === '1000\n';
+    });
+    t.notMatch((await device.sh(`cat /proc/${pid}/environ /proc/${pid}/cmdline`)).stdout, TOKEN);
+    const startMs = performance.now();
+    const status = await statusOf(device);
+    t.ok(performance.now() - startMs < 1_000);
+    t.match(status, { diagnosis: null, faults: [{ code: 'http.address-unavailable' }] });
+    t.equal(await running(), pid, 'it has not ended');
+    await service.stop();
+    await until('the end', () => service.log().includes('"stopped"'));
+    t.notMatch(service.log(), /did not stop cleanly/);
+    t.equal(await running(), '', 'nothing is left');
+  },
+);
+
+t.test('the process of a run ends with the one that started it, and says what it cannot read', async (t) => {
+  for (const [input, complaint] of [
+    ['', /^$/],
+    ['{"source":\n', /JSON/],
+  ] as const) {
+    const { code, stdout, stderr } = await run(PROGRAM, ['--self-diagnosis'], { input });
+    t.equal(code, 1);
+    t.equal(stdout, '');
+    t.match(stderr, complaint);
+  }
+});

@@ -5,7 +5,9 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
 import type { Test } from 'tap';
+import pkg from '../../package.json' with { type: 'json' };
 import type { CheckReport, Report } from '../../src/diagnose/report.ts';
 import { endChild, type Output, run } from '../support/processes.ts';
 import { PROGRAM } from '../support/service.ts';
@@ -58,6 +60,11 @@ export interface Machine {
   agent(args: readonly string[], env?: Record<string, string>): Promise<Output>;
   /** `tunnel-agent diagnose --json ARGS` inside. */
   diagnose(args?: readonly string[], env?: Record<string, string>): Promise<Diagnosis>;
+  /**
+   * The same report by a process that stays, at a third of the processor's time: `diagnose` starts two of Node each time.
+   * For the many causes of one check; at least one of them is to be found by the command itself.
+   */
+  examine(env?: Record<string, string>, options?: { network: boolean }): Promise<Diagnosis>;
   /** The sshd of the system with `lines` as its whole /etc/ssh/sshd_config, on port 22 where they do not say otherwise. */
   sshd(lines?: string, file?: string): Promise<Daemon>;
   /** Writes /etc/zeroforce/config.json. */
@@ -73,6 +80,8 @@ export interface Machine {
 
 const SETUP = resolve(import.meta.dirname, '../../../test/diagnose/machine.sh');
 const RELAY = resolve(import.meta.dirname, 'relay-child.js');
+const EXAMINER = resolve(import.meta.dirname, 'examiner-child.js');
+
 export async function machine(t: Test, hostname = 'raspi'): Promise<Machine> {
   const folder = mkdtempSync(join(tmpdir(), 'zeroforce-machine-'));
   const holder = spawn(
@@ -123,6 +132,7 @@ export async function machine(t: Test, hostname = 'raspi'): Promise<Machine> {
     daemons.add(daemon);
     return daemon;
   };
+  let examiner: Examiner | null = null;
   const agent: Machine['agent'] = (args, env) => inRun([PROGRAM, ...args], env);
   return {
     inside,
@@ -139,16 +149,13 @@ export async function machine(t: Test, hostname = 'raspi'): Promise<Machine> {
     async diagnose(args = [], env = {}) {
       const { code, stdout, stderr } = await agent(['diagnose', '--json', ...args], env);
       if (!stdout.startsWith('{')) throw new Error(`diagnose ended with ${code}: ${stdout}${stderr}`);
-      const report = JSON.parse(stdout) as Report;
-      return {
-        code,
-        report,
-        check(id) {
-          const found = report.checks.find((check) => check.id === id);
-          if (found === undefined) throw new Error(`no check ${id} in the report`);
-          return found;
-        },
-      };
+      return diagnosis(code, stdout);
+    },
+    async examine(env = {}, { network } = { network: false }) {
+      examiner ??= await startExaminer(inside, base);
+      daemons.add(examiner);
+      const text = await examiner.ask(JSON.stringify({ env, network }));
+      return diagnosis((JSON.parse(text) as Report).ok ? 0 : 1, text);
     },
     async sshd(lines = '', file = '/etc/ssh/sshd_config') {
       await write(file, `HostKey /etc/ssh/machine_host_key\n${lines}\n`, 0o600);
@@ -171,6 +178,44 @@ export async function machine(t: Test, hostname = 'raspi'): Promise<Machine> {
       };
       daemons.add(whole);
       return whole;
+    },
+  };
+}
+
+function diagnosis(code: number | null, text: string): Diagnosis {
+  const report = JSON.parse(text) as Report;
+  return {
+    code,
+    report,
+    check(id) {
+      const found = report.checks.find((check) => check.id === id);
+      if (found === undefined) throw new Error(`no check ${id} in the report`);
+      return found;
+    },
+  };
+}
+
+interface Examiner extends Daemon {
+  /** One question at a time. */
+  ask(request: string): Promise<string>;
+}
+
+async function startExaminer(inside: readonly string[], env: Record<string, string>): Promise<Examiner> {
+  const [program = '', ...args] = [...inside, process.execPath, EXAMINER, pkg.version];
+  const child = spawn(program, args, { env, stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const next = async () => {
+    const { value, done } = await lines.next();
+    if (done === true) throw new Error('the examiner has ended');
+    return String(value);
+  };
+  await next();
+  return {
+    log: () => '',
+    stop: () => endChild(child),
+    ask(request) {
+      child.stdin.write(`${request}\n`);
+      return next();
     },
   };
 }

@@ -16,23 +16,18 @@ t.test('where the service has to write', requires(...NEEDS_MACHINE), async (t) =
   const onDisk = async (folder: string, options: string, fill: string, test: () => Promise<void>) => {
     await device.sh(`mount -t tmpfs -o mode=700,${options} tmpfs ${folder}; cd ${folder}; ${fill}`);
     await test();
-    await device.sh(`umount ${folder}`);
+    await device.sh(`umount -l ${folder}`);
   };
 
   await t.test('the disk of the state folder is full', () =>
     onDisk(STATE, 'size=128k', 'cat /dev/zero >fill 2>/dev/null || true', async () => {
-      expectCause(
-        t,
-        await device.diagnose(ALONE),
-        'disk.writable',
-        /state folder \/var\/lib\/zeroforce is full: 0\.0 MiB/,
-      );
+      expectCause(t, await device.examine(), 'disk.writable', /state folder \/var\/lib\/zeroforce is full: 0\.0 MiB/);
     }),
   );
 
   await t.test('it has space, and no inode', () =>
     onDisk(STATE, 'size=1m,nr_inodes=8', 'i=0; while touch f$i 2>/dev/null; do i=$((i+1)); done', async () => {
-      const found = await device.diagnose(ALONE);
+      const found = await device.examine();
       expectCause(t, found, 'disk.writable', /takes no more files: 1\.0 MiB of 1\.0 MiB, 0 of 8 inodes are free/);
       t.match(found.check('disk.writable').remedy, /df -i/);
     }),
@@ -46,19 +41,19 @@ t.test('where the service has to write', requires(...NEEDS_MACHINE), async (t) =
 
   await t.test('the folder of the key is full', () =>
     onDisk('/root/.ssh', 'size=64k', 'cat /dev/zero >fill 2>/dev/null || true', async () => {
-      expectCause(t, await device.diagnose(ALONE), 'disk.writable', /folder of the key \/root\/\.ssh is full/);
+      expectCause(t, await device.examine(), 'disk.writable', /folder of the key \/root\/\.ssh is full/);
     }),
   );
 
   await t.test('the state folder is a file', async (t) => {
     await device.sh(`mv ${STATE} ${STATE}.kept; touch ${STATE}`);
-    expectCause(t, await device.diagnose(ALONE), 'disk.writable', /cannot be written: .*not a/);
+    expectCause(t, await device.examine(), 'disk.writable', /cannot be written: .*not a/);
     await device.sh(`rm ${STATE}; mv ${STATE}.kept ${STATE}`);
   });
 
   await t.test('nearly full is a warning', () =>
     onDisk(STATE, 'size=1m,nr_inodes=2000', 'seq 1950 | xargs touch', async () => {
-      const found = await device.diagnose(ALONE);
+      const found = await device.examine();
       t.ok(found.report.ok);
       t.match(found.check('disk.writable'), { status: 'warn', summary: /nearly full: .*, 4\d of 2000 inodes/ });
     }),
@@ -66,7 +61,7 @@ t.test('where the service has to write', requires(...NEEDS_MACHINE), async (t) =
 
   await t.test('healthy: everything but state and run folder is read-only, and who is paired comes in', () =>
     onDisk('/root/.ssh', 'size=64k', 'mount -o remount,ro /root/.ssh', async () => {
-      const found = await device.diagnose(ALONE);
+      const found = await device.examine();
       expectHealthy(t, found, ['disk.writable']);
       t.match(found.check('disk.writable'), { status: 'warn', summary: /nobody new can be paired/ });
     }),
@@ -74,7 +69,7 @@ t.test('where the service has to write', requires(...NEEDS_MACHINE), async (t) =
 
   await t.test('healthy: a small disk, and nothing is left behind', () =>
     onDisk(STATE, 'size=64k', ':', async () => {
-      expectHealthy(t, await device.diagnose(ALONE));
+      expectHealthy(t, await device.examine());
       const { stdout } = await device.sh(`find ${STATE} /root/.ssh /run/zeroforce -name '*diagnose*'`);
       t.equal(stdout, '');
     }),
@@ -97,21 +92,34 @@ t.test('where the service has to write', requires(...NEEDS_MACHINE), async (t) =
     await device.sh('mkdir -p /run/zeroforce; mount -t tmpfs -o mode=755,size=16k tmpfs /run/zeroforce');
     const full = await device.service();
     await device.sh('cat /dev/zero >/run/zeroforce/fill 2>/dev/null || true; sleep 0.5');
-    const found = await device.diagnose(ALONE);
+    const found = await device.examine();
     expectCause(t, found, 'disk.writable', /run folder \/run\/zeroforce is full/);
     t.match(found.check('monitor.fresh'), {
       status: 'skip',
       summary: /because of disk\.writable: .*cannot do its work/,
     });
     await full.stop();
-    await device.sh('umount /run/zeroforce');
+    await device.sh('umount -l /run/zeroforce');
   });
 
   await t.test('the unit of the service shows it a read-only home, and only the service', async (t) => {
     const protect = 'mount --bind /root /root; mount -o remount,ro,bind /root';
     const command = `${protect}; exec ${PROGRAM} run`;
     const sandboxed = await device.start(['unshare', '-m', 'sh', '-c', command], /"the service is ready"/);
-    expectCause(t, await device.diagnose(ALONE), 'disk.writable', /\/root\/\.ssh is read-only for the service alone/);
+    expectCause(t, await device.examine(), 'disk.writable', /\/root\/\.ssh is read-only for the service alone/);
     await sandboxed.stop();
+  });
+
+  await t.test('the service runs as a user who may not write to its state folder', requires('setpriv'), async (t) => {
+    await device.write('/etc/zeroforce/config.json', JSON.stringify({ ...CONFIG, runDir: '/run/own' }), 0o644);
+    await device.sh('mkdir /run/own; chown 1500 /run/own');
+    const user = ['setpriv', '--reuid=1500', '--regid=1500', '--clear-groups'];
+    const unprivileged = await device.start([...user, PROGRAM, 'run'], /"the service is ready"/);
+    const found = await device.examine();
+    expectCause(t, found, 'disk.writable', /is user 1500, who may not write to the state folder/);
+    await device.sh(`chown 1500 ${STATE}`);
+    const next = await device.examine();
+    expectCause(t, next, 'disk.writable', /may not write to the folder of the key \/root/);
+    await unprivileged.stop();
   });
 });

@@ -39,7 +39,7 @@ t.test('the netstat of the monitor', requires(...NEEDS_MACHINE, 'busybox'), asyn
     await t.test(`it ${name}`, async (t) => {
       await device.write('/opt/netstat', `#!/bin/sh\n${script}\n`, 0o755);
       await use('/opt/netstat');
-      expectCause(t, await device.diagnose(ALONE), 'monitor.netstat', summary);
+      expectCause(t, await device.examine(), 'monitor.netstat', summary);
     });
   }
 
@@ -48,14 +48,14 @@ t.test('the netstat of the monitor', requires(...NEEDS_MACHINE, 'busybox'), asyn
     await device.write('/opt/picky', `#!/bin/sh\n${script}\n`, 0o755);
     await used('/opt/picky');
     await until('its monitor to fail', () => service.log().includes('/opt/picky -tn failed'));
-    expectCause(t, await device.diagnose(ALONE), 'monitor.netstat', /works here, and fails for the service/);
+    expectCause(t, await device.examine(), 'monitor.netstat', /works here, and fails for the service/);
   });
 
   await t.test('healthy: the one of BusyBox, and the one of net-tools', async (t) => {
     await device.sh('mkdir -p /opt/busybox; ln -s "$(command -v busybox)" /opt/busybox/netstat');
     for (const netstat of ['/opt/busybox/netstat', 'netstat']) {
       await used(netstat);
-      const found = await device.diagnose(ALONE);
+      const found = await device.examine();
       expectHealthy(t, found);
       t.match(found.check('monitor.netstat').evidence, `${netstat} -tn`);
     }
@@ -73,23 +73,23 @@ t.test('the flag of the monitor', requires(...NEEDS_MACHINE, 'busybox'), async (
 
     await t.test('stale: it stands, and no tunnel does', async (t) => {
       await device.sh(`: >${FLAG}`);
-      const found = await device.diagnose(ALONE);
+      const found = await device.examine();
       expectCause(t, found, 'monitor.fresh', /no connection to port 8007 does: it is stale/);
       t.equal(found.check('monitor.netstat').status, 'skip');
     });
 
     const tunnel = await connectFromLan(t, device);
     await t.test('healthy: a tunnel stands, and the flag', async (t) => {
-      expectHealthy(t, await device.diagnose(ALONE));
+      expectHealthy(t, await device.examine());
     });
 
     await t.test('missed: a tunnel stands, and pairing could open beside it', async (t) => {
       await device.sh(`rm ${FLAG}`);
-      expectCause(t, await device.diagnose(ALONE), 'monitor.fresh', /the monitor does not see the tunnel/);
+      expectCause(t, await device.examine(), 'monitor.fresh', /the monitor does not see the tunnel/);
     });
     await tunnel.end();
     await t.test('healthy: neither of them', async (t) => {
-      expectHealthy(t, await device.diagnose(ALONE));
+      expectHealthy(t, await device.examine());
     });
     await service.stop();
   });
@@ -101,7 +101,7 @@ t.test('the flag of the monitor', requires(...NEEDS_MACHINE, 'busybox'), async (
     await t.test('the flag cannot be written', async (t) => {
       await device.sh(`mkdir -p ${FLAG}/in-the-way`);
       await until('the monitor to report it', () => service.log().includes('monitor.flag-unwritable'));
-      expectCause(t, await device.diagnose(ALONE), 'monitor.fresh', /cannot do its work: .*tunnel_active/);
+      expectCause(t, await device.examine(), 'monitor.fresh', /cannot do its work: .*tunnel_active/);
       await device.sh(`rm -r ${FLAG}`);
     });
 
@@ -109,17 +109,17 @@ t.test('the flag of the monitor', requires(...NEEDS_MACHINE, 'busybox'), async (
       const code = `const fs = require('fs'); const make = () => fs.existsSync('${FLAG}') || fs.writeFileSync('${FLAG}', '');
         make(); fs.watch('/run/zeroforce', make); console.log('up')`;
       const rival = await device.start(['node', '-e', code], /up/);
-      expectCause(t, await device.diagnose(ALONE), 'monitor.fresh', /says none of the tunnel, and the flag .* present/);
+      expectCause(t, await device.examine(), 'monitor.fresh', /says none of the tunnel, and the flag .* present/);
       await rival.stop();
     });
 
     await t.test('healthy: a tunnel stands; then it is gone', async (t) => {
       const tunnel = await connectFromLan(t, device);
-      const found = await device.diagnose(ALONE);
+      const found = await device.examine();
       expectHealthy(t, found);
       t.match(found.check('monitor.fresh').summary, 'a tunnel stands');
       await tunnel.end();
-      expectHealthy(t, await device.diagnose(ALONE));
+      expectHealthy(t, await device.examine());
     });
     await service.stop();
   });
@@ -130,7 +130,7 @@ t.test('the flag of the monitor', requires(...NEEDS_MACHINE, 'busybox'), async (
 
     await t.test('a connection that it cannot have seen yet is not known, and no alarm', async (t) => {
       const tunnel = await connectFromLan(t, device);
-      const found = await device.diagnose(ALONE);
+      const found = await device.examine();
       t.ok(found.report.ok);
       t.match(found.check('monitor.fresh'), { status: 'unknown', remedy: /Try again/ });
       await tunnel.end();
@@ -138,7 +138,7 @@ t.test('the flag of the monitor', requires(...NEEDS_MACHINE, 'busybox'), async (
 
     await t.test('since-connected has not changed for too long', async (t) => {
       await device.sh('echo 5000 >/run/zeroforce/since-connected');
-      expectCause(t, await device.diagnose(ALONE), 'monitor.fresh', /says 5000 s, and the service \d+ s/);
+      expectCause(t, await device.examine(), 'monitor.fresh', /says 5000 s, and the service \d+ s/);
     });
     await service.stop();
   });
@@ -147,7 +147,7 @@ t.test('the flag of the monitor', requires(...NEEDS_MACHINE, 'busybox'), async (
     await device.configure({ ...QUIET, monitor: { intervalSeconds: 0.2, confirmSeconds: 60 } });
     const service = await device.service();
     const stranger = await connectFromLan(t, device);
-    expectHealthy(t, await device.diagnose(ALONE));
+    expectHealthy(t, await device.examine());
     await stranger.end();
     await service.stop();
   });

@@ -20,14 +20,14 @@ t.test('the pairing routes', requires(...NEEDS_MACHINE), async (t) => {
     expectCause(t, await device.diagnose(HTTP), 'http.listening', /has port 5000: node -e require.*\(process \d+\)/);
     await other.stop();
     await until('the service to listen', () => service.log().includes('HTTP listens'));
-    expectHealthy(t, await device.diagnose(HTTP));
+    expectHealthy(t, await device.examine());
     await service.stop();
   });
 
   await t.test('the address is not one of this machine', async (t) => {
     await device.configure({ ...QUIET, http: { host: '192.168.77.99' } });
     const service = await device.service();
-    expectCause(t, await device.diagnose(HTTP), 'http.listening', /192\.168\.77\.99, which is not an address/);
+    expectCause(t, await device.examine(), 'http.listening', /192\.168\.77\.99, which is not an address/);
     await service.stop();
   });
 
@@ -44,7 +44,7 @@ t.test('the pairing routes', requires(...NEEDS_MACHINE), async (t) => {
   await t.test('listening for this machine alone is a warning', async (t) => {
     await device.configure({ ...QUIET, http: { host: '127.0.0.1' } });
     const service = await device.service();
-    const found = await device.diagnose(HTTP);
+    const found = await device.examine();
     t.ok(found.report.ok);
     t.match(found.check('http.listening'), { status: 'warn', summary: /127\.0\.0\.1:5000 only/ });
     await service.stop();
@@ -54,7 +54,7 @@ t.test('the pairing routes', requires(...NEEDS_MACHINE), async (t) => {
     await device.configure({ ...QUIET, http: { port: 5001 } });
     const other = await squatter(5000);
     const service = await device.service();
-    const found = await device.diagnose(HTTP);
+    const found = await device.examine();
     expectHealthy(t, found);
     t.match(found.check('http.listening').summary, /5001; node -e .* has port 5000/);
     await service.stop();

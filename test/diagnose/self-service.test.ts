@@ -15,14 +15,14 @@ t.test('the service itself', requires(...NEEDS_MACHINE), async (t) => {
   await device.configure(QUIET);
 
   await t.test('it was never started', async (t) => {
-    const found = await device.diagnose(ALONE);
+    const found = await device.examine();
     expectCause(t, found, 'service.running', /does not run/);
     t.match(found.check('service.running').remedy, /tunnel-agent run/);
     t.equal(found.check('run.dir').status, 'ok', 'the missing run folder is made by the service');
   });
 
   await t.test('the remedy names what starts it: BusyBox, OpenRC, systemd', async (t) => {
-    const remedy = async () => (await device.diagnose(ALONE)).check('service.running').remedy;
+    const remedy = async () => (await device.examine()).check('service.running').remedy;
     await device.write('/etc/init.d/S80zeroforce', '#!/bin/sh\nDAEMON=zeroforce\n# tunnel-agent\n', 0o755);
     t.match(await remedy(), '/etc/init.d/S80zeroforce restart');
     await device.sh('mkdir /run/openrc; mv /etc/init.d/S80zeroforce /etc/init.d/zeroforce');
@@ -36,7 +36,7 @@ t.test('the service itself', requires(...NEEDS_MACHINE), async (t) => {
   await t.test('it was killed, and left its socket', async (t) => {
     await device.service();
     await device.sh(`kill -9 ${await pidOf(device)}`);
-    const found = await device.diagnose(ALONE);
+    const found = await device.examine();
     expectCause(t, found, 'service.running', /does not run/);
     t.match(found.check('service.running').evidence, /no process tunnel-agent run/);
   });
@@ -52,12 +52,12 @@ t.test('the service itself', requires(...NEEDS_MACHINE), async (t) => {
 
   await t.test('it runs with another run folder: nobody knows, and no alarm', async (t) => {
     const service = await device.service({ ZEROFORCE_RUN_DIR: '/run/other' });
-    const found = await device.diagnose(ALONE);
+    const found = await device.examine();
     const { status, remedy } = found.check('service.running');
     t.equal(status, 'unknown');
     t.equal(found.report.cause, null);
     t.match(remedy, 'ZEROFORCE_RUN_DIR=/run/other tunnel-agent diagnose');
-    t.equal((await device.diagnose(ALONE, { ZEROFORCE_RUN_DIR: '/run/other' })).check('service.running').status, 'ok');
+    t.equal((await device.examine({ ZEROFORCE_RUN_DIR: '/run/other' })).check('service.running').status, 'ok');
     await service.stop();
   });
 
@@ -65,18 +65,18 @@ t.test('the service itself', requires(...NEEDS_MACHINE), async (t) => {
     const service = await device.service();
     const pid = await pidOf(device);
     await device.sh(`kill -STOP ${pid}`);
-    const found = await device.diagnose(ALONE);
+    const found = await device.examine();
     expectCause(t, found, 'service.running', new RegExp(`process ${pid} was stopped by a signal`));
     t.ok(found.report.durationMs < 15_000);
 
     await t.test('and its socket is gone: a process that nobody can ask', async (t) => {
       await device.sh(`rm ${SOCKET}`);
-      const early = await device.diagnose(ALONE);
+      const early = await device.examine();
       t.match(early.check('service.running').status, /unknown|fail/);
       // No event tells that it is no longer new.
       const age = `$(cut -d. -f1 /proc/uptime) - $(cut -d' ' -f22 /proc/${pid}/stat) / 100`;
       await device.sh(`while [ $((${age})) -le 21 ]; do sleep 1; done`);
-      expectCause(t, await device.diagnose(ALONE), 'service.running', /without its control socket/);
+      expectCause(t, await device.examine(), 'service.running', /without its control socket/);
     });
     await device.sh(`kill -CONT ${pid}`);
     await service.stop();
@@ -89,7 +89,7 @@ t.test('the service itself', requires(...NEEDS_MACHINE), async (t) => {
       ln -s ${resolve(build, '../node_modules')} /opt/old/node_modules
       sed 's/"version": *"[^"]*"/"version": "0.0.9"/' ${build}/package.json >/opt/old/package.json`);
     const old = await device.start(['node', '/opt/old/src/cli/tunnel-agent.js', 'run'], /"the service is ready"/);
-    const found = await device.diagnose(ALONE);
+    const found = await device.examine();
     t.ok(found.report.ok, 'it works');
     t.match(found.check('service.version'), { status: 'warn', summary: /0\.0\.9 runs, and version .* is installed/ });
     await old.stop();
@@ -99,7 +99,7 @@ t.test('the service itself', requires(...NEEDS_MACHINE), async (t) => {
     const service = await device.service();
     await device.configure({ ...QUIET, pairing: { resetFile: '/boot/other-reset' } });
     await until('the service to have seen it', () => service.log().includes('the configuration was read anew'));
-    const found = await device.diagnose(ALONE);
+    const found = await device.examine();
     t.match(found.check('service.running'), { status: 'warn', summary: /does not run with the present configuration/ });
     await service.stop();
     await device.configure(QUIET);
@@ -107,7 +107,7 @@ t.test('the service itself', requires(...NEEDS_MACHINE), async (t) => {
 
   await t.test('healthy: it runs, and started by a shell', async (t) => {
     const service = await device.start(['sh', '-c', `${PROGRAM} run; true`], /"the service is ready"/);
-    expectHealthy(t, await device.diagnose(ALONE));
+    expectHealthy(t, await device.examine());
     await service.stop();
   });
 });
@@ -127,7 +127,7 @@ t.test('the run folder', requires(...NEEDS_MACHINE), async (t) => {
     await t.test(`it ${name}`, async (t) => {
       await device.sh(make);
       const service = await device.service();
-      expectCause(t, await device.diagnose(ALONE), 'run.dir', summary);
+      expectCause(t, await device.examine(), 'run.dir', summary);
       await service.stop();
       // In doubt the device counts as paired.
       await device.sh('rm -rf /run/zeroforce /var/lib/zeroforce');
@@ -137,10 +137,10 @@ t.test('the run folder', requires(...NEEDS_MACHINE), async (t) => {
   await t.test('it is removed while the service runs, which makes it again', async (t) => {
     const service = await device.service();
     await device.sh('rm -r /run/zeroforce');
-    const found = await device.diagnose(ALONE);
+    const found = await device.examine();
     t.equal(found.report.checks.find(({ id }) => id === 'run.dir')?.status, 'warn');
     await until('the service to be back', () => service.log().includes('the control socket had vanished'));
-    expectHealthy(t, await device.diagnose(ALONE));
+    expectHealthy(t, await device.examine());
     await service.stop();
   });
 });

@@ -21,6 +21,15 @@ export const FAILURE = {
   agoMs: 5_000,
 };
 
+/** A connection to a service of this device that came to nothing, and why. */
+export const UNSERVED = {
+  code: 'target.refused',
+  sentence: 'stream 3 to port 22: 127.0.0.1:22 does not accept connections: ECONNREFUSED',
+  remedy: 'Nothing listens on that local port: start the service',
+  agoMs: 20_000,
+};
+export const CAUSE = { summary: 'No SSH server runs', remedy: 'systemctl start ssh', agoMs: 5_000, over: false };
+
 /** Paired, connected, and reachable. */
 export const CONNECTED: PageStatus = {
   version: '1.2.3',

@@ -5,7 +5,7 @@ import type { PageStatus } from '../../src/page/page.ts';
 import { viewOf } from '../../src/page/view.ts';
 import { countdown, type Words } from '../../src/page/words.ts';
 import { duration } from '../../src/support/duration.ts';
-import { CONNECTED, COUNTING, DOWN, FAILURE, NEVER_PAIRED, statusWith } from './support.ts';
+import { CAUSE, CONNECTED, COUNTING, DOWN, FAILURE, NEVER_PAIRED, statusWith, UNSERVED } from './support.ts';
 
 const text = (words: Words) =>
   words
@@ -91,6 +91,55 @@ const headlines: [string, PageStatus, string, string, RegExp][] = [
     'bad',
     'Remote maintenance does not work',
     /ECONN/,
+  ],
+  [
+    'paused by an operator',
+    statusWith({}, { ...DOWN, lastFailure: { ...FAILURE, code: 'operator.paused' } }),
+    'bad',
+    'An operator has paused remote maintenance',
+    /ECONN/,
+  ],
+  [
+    'no proxy, and the cause is known',
+    { ...statusWith({}, DOWN), diagnosis: { ...CAUSE, summary: 'the cable is out', remedy: 'plug it in' } },
+    'bad',
+    'Cannot reach the proxy',
+    /ECONNREFUSED\)\. The cause: The cable is out\. \| plug it in \|/,
+  ],
+  [
+    'no proxy, and a cause that nobody can mend',
+    { ...statusWith({}, DOWN), diagnosis: { ...CAUSE, remedy: null } },
+    'bad',
+    'Cannot reach the proxy',
+    /The cause: No SSH server runs\. \| Check MEETING_PROXY_HOST/,
+  ],
+  [
+    'a service that does not answer, and why',
+    { ...statusWith({}, { localFailures: [UNSERVED] }), diagnosis: CAUSE },
+    'bad',
+    'Remote maintenance does not get through',
+    /ECONNREFUSED\. The cause: No SSH server runs\. \| systemctl start ssh \| Home Assistant is connected/,
+  ],
+  [
+    'a service that did not answer, and nobody knows whether it would now',
+    statusWith({}, { localFailures: [UNSERVED] }),
+    'ok',
+    'Paired and connected',
+    /can reach the device/,
+  ],
+  [
+    'a service that did not answer, and does again',
+    { ...statusWith({}, { localFailures: [UNSERVED] }), diagnosis: { ...CAUSE, over: true } },
+    'ok',
+    'Paired and connected',
+    /can reach the device/,
+  ],
+  [
+    'a service that does not answer, ready to pair',
+    { ...statusWith(NEVER_PAIRED, { localFailures: [UNSERVED] }), diagnosis: CAUSE },
+    'ready',
+    'Ready to pair',
+    /does not work, see below\.$/,
   ],
   [
     'no SSH gateway',
@@ -211,6 +260,29 @@ t.test('the failure of the tunnel stands once: on top, or in its card', async (t
   t.match(past, { tone: 'ok', trouble: { sentence: `${FAILURE.sentence}.` } }, 'also when it is over');
 });
 
+t.test('the cause stands once: on top, or before what needs attention; afterwards among the notes', async (t) => {
+  const troubles = (status: PageStatus) => {
+    const { faults, notices } = viewOf(status);
+    const shown = ({ when, sentence, remedy }: (typeof faults)[number]) => [text(when), sentence, remedy].join(' | ');
+    return { faults: faults.map(shown), notices: notices.map(shown) };
+  };
+  const told = 'The cause, found 5 s ago | No SSH server runs. | systemctl start ssh';
+  const inHeadline = { ...statusWith({}, DOWN), diagnosis: CAUSE };
+  t.strictSame(troubles(inHeadline), { faults: [], notices: [] });
+  const ofFault = { ...CONNECTED, diagnosis: CAUSE, faults: [{ sentence: 'port 5000 is taken', remedy: 'look' }] };
+  t.strictSame(troubles(ofFault).faults, [told, ' | port 5000 is taken. | look']);
+  t.strictSame(troubles({ ...statusWith(NEVER_PAIRED, DOWN), diagnosis: CAUSE }).faults, [told]);
+  t.strictSame(troubles({ ...statusWith({}, DOWN), diagnosis: { ...CAUSE, over: true } }), {
+    faults: [],
+    notices: ['Over now, found 5 s ago | No SSH server runs. | systemctl start ssh'],
+  });
+  const failed = card(statusWith({}, { localFailures: [UNSERVED], lastFailure: FAILURE }), 'Remote maintenance');
+  t.match(failed?.trouble, { sentence: /ECONNREFUSED\.$/, remedy: UNSERVED.remedy }, 'what failed last, in the card');
+  const later = { ...CAUSE, agoMs: 7_000 };
+  t.equal(isNews(viewOf(ofFault), viewOf({ ...ofFault, diagnosis: later }), 2), false, 'its age is no news');
+  t.equal(isNews(viewOf(ofFault), viewOf({ ...ofFault, diagnosis: { ...later, over: true } }), 2), true);
+});
+
 t.test('what not every device has', async (t) => {
   t.match(card(statusWith({}, null), 'Remote maintenance'), { tone: 'plain', state: /^Not set up/, rows: {} });
   t.equal(card(CONNECTED, 'Meeting server'), undefined);
@@ -289,10 +361,13 @@ t.test('texts from outside show as themselves', async (t) => {
     version: evil,
     deviceKey: evil,
     mdns: { name: evil, interfaces: [{ state: 'announced' }] },
+    diagnosis: { ...CAUSE, summary: evil, remedy: evil },
     faults: [{ sentence: evil, remedy: evil }],
     notices: [{ sentence: evil, remedy: evil }],
   };
-  const html = documentOf(viewOf(status));
+  const open = { ...status, pairing: { ...status.pairing, ...NEVER_PAIRED, reason: evil } };
+  const past = { ...status, diagnosis: { ...CAUSE, summary: evil, remedy: evil, over: true } };
+  const html = [status, open, past].map((each) => documentOf(viewOf(each))).join('');
   t.notMatch(html, /<img/);
   t.notMatch(html, /[\u202e\u0007]/);
   t.ok(html.includes('&lt;img src=x onerror=alert(1)&gt; &amp; &quot;quoted&quot; &#39;single&#39; \ufffdgröße'));
@@ -306,7 +381,7 @@ t.test('what the page does not know of cannot get onto it', async (t) => {
     const planted = Object.entries(value).map(([name, each]) => [name, plant(each)]);
     return Object.fromEntries([...planted, ['token', secret], ['pinCode', secret], ['identity', { token: secret }]]);
   };
-  const status = { ...statusWith(COUNTING, DOWN), faults: [FAILURE], notices: [FAILURE] };
+  const status = { ...statusWith(COUNTING, DOWN), diagnosis: CAUSE, faults: [FAILURE], notices: [FAILURE] };
   const planted = plant(status) as PageStatus;
   t.match(planted, { token: secret, pairing: { token: secret }, tunnel: { lastFailure: { token: secret } } });
   t.equal(documentOf(viewOf(planted)), documentOf(viewOf(status)));

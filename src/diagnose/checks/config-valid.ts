@@ -4,9 +4,14 @@ import { cannotRead } from '../probes/access.ts';
 
 /**
  * Notes that are no alarm: a device for pairing alone needs no identity, and an address without TLS is what its
- * operator gave it.
+ * operator gave it. What follows from a fault is told with the fault, here or as config.identity.
  */
-const BY_THE_WAY: ReadonlySet<FailureCode> = new Set<FailureCode>(['identity.missing', 'meeting.api-plain']);
+const BY_THE_WAY: ReadonlySet<FailureCode> = new Set<FailureCode>([
+  'identity.missing',
+  'identity.token-file',
+  'meeting.api-plain',
+  'config.last-good',
+]);
 
 export const configValid = defineCheck({
   id: 'config.valid',
@@ -52,7 +57,7 @@ export const configValid = defineCheck({
       const remedies = [...new Set(notes.map(({ code }) => FAILURES[code]))].join('; ');
       return say.found('noted', { notes: told, remedies }, evidence);
     }
-    const aside = notices.filter(({ code }) => code !== 'identity.missing').map(({ sentence }) => `; ${sentence}`);
+    const aside = notices.filter(({ code }) => code === 'meeting.api-plain').map(({ sentence }) => `; ${sentence}`);
     return say.ok(`${origin === 'defaults' ? 'nothing is configured' : 'valid'}${aside.join('')}`, evidence);
   },
 });

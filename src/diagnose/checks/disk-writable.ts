@@ -6,12 +6,14 @@ import { describeRoom, scarce } from '../disk-room.ts';
 import type { Facts } from '../facts.ts';
 import { agentService } from '../probes/agent-service.ts';
 import { tryWriting, type Writing } from '../probes/probe-file.ts';
-import { serviceProcesses } from '../probes/service-processes.ts';
+import { type ServiceProcess, serviceProcess } from '../probes/service-processes.ts';
 
 interface Place extends Writing {
   readonly what: keyof typeof OPTIONS;
   /** Where the service cannot write: whether this process can. */
   readonly outside: 'writable' | 'not writable';
+  /** The user of the service, where that one may not write there. */
+  readonly forbiddenTo: number | null;
 }
 
 export const diskWritable = defineCheck({
@@ -42,6 +44,12 @@ export const diskWritable = defineCheck({
       symptom: 'Pairing fails, and everything can be written by hand.',
       meaning: 'The {what} {folder} is read-only for the service alone: its unit protects it',
       remedy: 'Add ReadWritePaths={folder} to the unit of the service (systemctl edit), then: {restart}',
+    },
+    forbidden: {
+      status: 'fail',
+      symptom: 'Pairing fails, a PIN cannot be set, or a restart forgets that the device was paired.',
+      meaning: 'The service is user {uid}, who may not write to the {what} {folder}',
+      remedy: 'chown {uid} {folder}; or run the service as root; who may write there: ls -ld {folder}',
     },
     keyReadOnly: {
       status: 'warn',
@@ -78,16 +86,21 @@ export const diskWritable = defineCheck({
   async run(facts, say) {
     const places = await lookAt(facts);
     const evidence = places.map(describe).join('\n');
-    const failed = places.flatMap((place) =>
-      place.problem === null ? [] : [{ place, name: nameOf(place, facts.isRoot) }],
-    );
+    const failed = places.flatMap((place) => {
+      const name = nameOf(place, facts.isRoot);
+      return name === null ? [] : [{ place, name }];
+    });
     const { restart } = await facts.get(agentService);
     const told = failed.toSorted((a, b) => RANKS.indexOf(a.name) - RANKS.indexOf(b.name))[0];
     if (told !== undefined) {
       const { what, folder, room, problem } = told.place;
       const why = problem?.why ?? '';
       const words = { what, folder, room: room === null ? why : describeRoom(room), why };
-      return say.found(told.name, { ...words, option: OPTIONS[what], restart }, evidence);
+      return say.found(
+        told.name,
+        { ...words, option: OPTIONS[what], restart, uid: told.place.forbiddenTo ?? '' },
+        evidence,
+      );
     }
     const tight = places.find(({ room }) => room !== null && scarce(room) !== null);
     if (tight?.room != null) {
@@ -105,10 +118,21 @@ const OPTIONS = {
 } as const;
 
 /** What is told where several are found: what fails, then what somebody should look at, then what nobody could try. */
-const RANKS = ['full', 'noInodes', 'quota', 'broken', 'sandboxed', 'readOnly', 'keyReadOnly', 'notPermitted'] as const;
+const RANKS = [
+  'full',
+  'noInodes',
+  'quota',
+  'broken',
+  'sandboxed',
+  'readOnly',
+  'forbidden',
+  'keyReadOnly',
+  'notPermitted',
+] as const;
 
-function nameOf({ what, problem, outside, room }: Place, isRoot: boolean): (typeof RANKS)[number] {
-  switch (problem?.code ?? '') {
+function nameOf({ what, problem, outside, room, forbiddenTo }: Place, isRoot: boolean): (typeof RANKS)[number] | null {
+  if (problem === null) return forbiddenTo === null ? null : 'forbidden';
+  switch (problem.code) {
     case 'ENOSPC':
       return room !== null && room.files > 0 && room.freeFiles === 0 ? 'noInodes' : 'full';
     case 'EROFS':
@@ -125,15 +149,16 @@ function nameOf({ what, problem, outside, room }: Place, isRoot: boolean): (type
   }
 }
 
-function describe({ what, folder, problem, room }: Place): string {
-  const state = problem === null ? 'a file was written and removed' : problem.why;
+function describe({ what, folder, problem, room, forbiddenTo }: Place): string {
+  const written = forbiddenTo === null ? 'a file was written and removed' : `user ${forbiddenTo} may not write there`;
+  const state = problem?.why ?? written;
   return `${what} ${folder}: ${state}${room === null ? '' : `; ${describeRoom(room)}`}`;
 }
 
 /** The folders as the service sees them: its unit may show it others than this process has. */
 async function lookAt(facts: Facts): Promise<Place[]> {
   const { runDir, stateDir, pairing } = facts.config;
-  const [process] = facts.isRoot ? await facts.get(serviceProcesses) : [];
+  const process = facts.isRoot ? await serviceProcess(facts) : undefined;
   const root = process === undefined ? '' : `/proc/${process.pid}/root`;
   const places: Place[] = [];
   for (const [what, wanted] of [
@@ -145,9 +170,27 @@ async function lookAt(facts: Facts): Promise<Place[]> {
     const writing = await tryWriting(`${root}${wanted}`);
     const again = root !== '' && writing.problem?.code === 'EROFS' ? await tryWriting(wanted) : writing;
     const outside = again.problem === null ? 'writable' : 'not writable';
-    places.push({ what, outside, ...writing, folder: writing.folder.slice(root.length) || '/' });
+    const folder = writing.folder.slice(root.length) || '/';
+    const forbiddenTo =
+      writing.problem === null && process !== undefined ? await refusedTo(process, folder, facts) : null;
+    places.push({ what, outside, ...writing, folder, forbiddenTo });
   }
   return places;
+}
+
+/** The user of the service, where the system says that this one may not write to the folder; null where it does not. */
+async function refusedTo({ identity }: ServiceProcess, folder: string, facts: Facts): Promise<number | null> {
+  if (identity === null || identity.uid === 0 || identity.isUnbound) return null;
+  const { uid, gid, groups } = identity;
+  const as = [
+    `--reuid=${uid}`,
+    `--regid=${gid}`,
+    groups.length === 0 ? '--clear-groups' : `--groups=${groups.join(',')}`,
+  ];
+  // What it prints counts: a setpriv that knows no such options fails as well.
+  const script = 'test -w "$1" && test -x "$1" && echo yes || echo no';
+  const end = await facts.run('setpriv', [...as, 'sh', '-c', script, 'sh', folder], 2_000);
+  return end.kind === 'ended' && end.stdout.trim() === 'no' ? uid : null;
 }
 
 async function isFolderOrMissing(path: string): Promise<boolean> {

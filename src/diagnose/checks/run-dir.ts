@@ -4,7 +4,7 @@ import { fileErrorReason } from '../../support/atomic-file.ts';
 import { systemCode } from '../../support/failures.ts';
 import { defineCheck } from '../check.ts';
 import { agentService } from '../probes/agent-service.ts';
-import { serviceProcesses } from '../probes/service-processes.ts';
+import { serviceProcess } from '../probes/service-processes.ts';
 
 const WORLD_WRITE = 0o002;
 
@@ -52,7 +52,7 @@ export const runDir = defineCheck({
   },
   async run(facts, say) {
     const folder = facts.config.runDir;
-    const [process] = await facts.get(serviceProcesses);
+    const process = await serviceProcess(facts);
     const start = (await facts.get(agentService)).restart;
     try {
       const stats = await lstat(folder);

@@ -2,10 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cleanText } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
-import type { Facts } from '../facts.ts';
 import { agentService } from '../probes/agent-service.ts';
 import { service } from '../probes/service.ts';
-import { type ServiceProcess, serviceProcesses } from '../probes/service-processes.ts';
+import { isHere, type ServiceProcess, serviceProcesses } from '../probes/service-processes.ts';
 import { describeProgram, unixSocketHolder } from '../probes/socket-holders.ts';
 
 const SOCKET = 'control.sock';
@@ -83,14 +82,14 @@ export const serviceRunning = defineCheck({
     const said = `${socket}: ${cleanText(failure.message)}`;
     if (failure.code === 'service.not-permitted') return say.found('notPermitted', { socket }, said);
     const running = await facts.get(serviceProcesses);
-    const [process] = running.filter(({ places }) => isHere(places, facts)).concat(running);
+    const [process] = running.filter((each) => isHere(each, facts)).concat(running);
     const evidence = [said, process === undefined ? 'no process tunnel-agent run' : describeProgram(process), state]
       .filter((line) => line !== null)
       .join('\n');
 
     if (failure.code === 'service.not-running') {
       if (process === undefined) return say.found('stopped', { start, log }, evidence);
-      if (!isHere(process.places, facts)) {
+      if (!isHere(process, facts)) {
         return say.found('elsewhere', { pid: process.pid, ...elsewhere(process) }, evidence);
       }
       const seconds = await ageSeconds(process);
@@ -105,11 +104,6 @@ export const serviceRunning = defineCheck({
     return say.found('stranger', { socket, program, start }, evidence);
   },
 });
-
-function isHere({ config, runDir }: ServiceProcess['places'], { settings, config: { runDir: own } }: Facts): boolean {
-  if (runDir !== null) return runDir === own;
-  return config === null || config === settings.file;
-}
 
 function elsewhere({ places: { config, runDir } }: ServiceProcess): { places: string; command: string } {
   const variable = runDir === null ? '' : `ZEROFORCE_RUN_DIR=${cleanText(runDir)}`;

@@ -1,11 +1,10 @@
-import { readFileSync } from 'node:fs';
-import { cpus } from 'node:os';
 import { hostAndPort } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
 import type { Facts } from '../facts.ts';
 import { findService } from '../probes/init.ts';
 import { programs } from '../probes/sockets.ts';
 import { greetings, type Role, SERVICE_NAMES, type SshServer } from '../probes/sshd.ts';
+import { sshdProgram } from '../probes/sshd-config.ts';
 import { logged } from '../probes/sshd-log.ts';
 import { wordsFor } from '../sshd/greeting.ts';
 import { NAMES, SEEN, serverOf } from './sshd-role.ts';
@@ -59,7 +58,8 @@ const check = (role: Role) => {
       overloaded: {
         status: 'unknown',
         symptom: 'An SSH connection takes very long.',
-        meaning: '{at} did not greet within {seconds} s, but this machine is overloaded (load {load}).',
+        meaning:
+          '{at} did not greet within {seconds} s, but this machine is overloaded: sshd needs {startMs} ms to start.',
         remedy: 'Look what keeps it busy: top; then try again',
       },
       otherSource: {
@@ -108,8 +108,9 @@ const check = (role: Role) => {
         case 'silent': {
           const pid = await stoppedOwner(facts, server);
           if (pid !== null) return say.found('stopped', { pid }, `${seen}; /proc/${pid}/stat: T (stopped)`);
-          const load = loadPerProcessor();
-          if (load > OVERLOADED) return say.found('overloaded', { ...values, load: load.toFixed(1) }, seen);
+          const startMs = (await facts.get(sshdProgram))?.startMs ?? 0;
+          if (startMs > OVERLOADED_MS)
+            return say.found('overloaded', { ...values, startMs: Math.round(startMs) }, seen);
           return say.found('silent', values, seen);
         }
       }
@@ -117,12 +118,8 @@ const check = (role: Role) => {
   });
 };
 
-/** Runnable programs for each processor: above that, four seconds may be too few for a greeting. */
-const OVERLOADED = 4;
-
-function loadPerProcessor(): number {
-  return Number(readFileSync('/proc/loadavg', 'latin1').split(' ')[0]) / Math.max(1, cpus().length);
-}
+/** Where a start of sshd takes this long, four seconds may be too few for a greeting. */
+const OVERLOADED_MS = 1_000;
 
 async function stoppedOwner(facts: Facts, { daemon, atTarget }: SshServer): Promise<number | null> {
   const pids = new Set([daemon?.program.pid, ...atTarget.flatMap(({ owners }) => owners.map(({ pid }) => pid))]);

@@ -1,6 +1,6 @@
 import { defineCheck } from '../check.ts';
 import { findService } from '../probes/init.ts';
-import { type Role, SERVICE_NAMES } from '../probes/sshd.ts';
+import { greetings, type Role, SERVICE_NAMES } from '../probes/sshd.ts';
 import { changedSince, configTest, sshdProgram } from '../probes/sshd-config.ts';
 import type { ConfigFault } from '../sshd/test-output.ts';
 import { NAMES, SEEN, serverOf } from './sshd-role.ts';
@@ -63,6 +63,9 @@ const check = (role: Role) => {
       const program = await facts.get(sshdProgram);
       if (server.kind === 'dropbear') return say.skip('dropbear has no configuration file');
       if (program === null) return say.skip('no OpenSSH is installed here');
+      if (server.kind === 'foreign' && (await facts.get(greetings(role))).first.kind === 'ssh') {
+        return say.skip('the SSH server there is started in a way that is not known, and so is its configuration');
+      }
       const test = await facts.get(configTest(role));
       if (test.kind === 'unknown') return say.found('notTried', { why: test.why });
       if (test.kind === 'broken') {

@@ -1,6 +1,7 @@
 import { defineCheck } from '../check.ts';
 import { type Login, logins } from '../probes/logins.ts';
 import type { Role } from '../probes/sshd.ts';
+import { logged } from '../probes/sshd-log.ts';
 import type { AccessReason } from '../sshd/access.ts';
 import { NAMES, serverOf } from './sshd-role.ts';
 
@@ -86,7 +87,7 @@ const check = (role: Role) => {
           file: server.configFile,
           path: because.split(' ')[0] ?? '',
         },
-        `${users[0]?.command ?? ''}: ${evidence}`,
+        `${users[0]?.command ?? ''}: ${evidence}${await logged(facts, /not allowed because|is locked|ROOT LOGIN REFUSED/)}`,
       );
     },
   });

@@ -23,8 +23,8 @@ export interface KeyFileView {
   readonly paired: 'yes' | 'perhaps' | 'no' | null;
 }
 
-/** As much as the service reads of it. */
-const MAX_BYTES = 64 * 1024;
+/** Far more than keys need: the service looks at the first 64 KiB. */
+const MAX_BYTES = 1024 * 1024;
 
 export const keyFile: Probe<KeyFileView> = async (facts) => {
   const path = facts.config.pairing.authorizedKeysFile;

@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises';
-import type { Probe } from '../facts.ts';
-import { isService, parseIdentity, placesOf } from '../proc-text.ts';
+import type { Facts, Probe } from '../facts.ts';
+import { isService, type ProcessIdentity, parseIdentity, placesOf } from '../proc-text.ts';
 import { service } from './service.ts';
 import { programs, type RunningProgram } from './sockets.ts';
 
 export interface ServiceProcess extends RunningProgram {
   /** Who it is when it opens files; null where that cannot be read. */
-  readonly identity: { readonly uid: number; readonly groups: readonly number[] } | null;
+  readonly identity: ProcessIdentity | null;
   /** Where it was told to look; null each for the default, and where its environment cannot be read. */
   readonly places: { readonly config: string | null; readonly runDir: string | null };
 }
@@ -24,3 +24,14 @@ export const serviceProcesses: Probe<readonly ServiceProcess[]> = async (facts) 
     }),
   );
 };
+
+/** Whether it is the service that this run is about, as far as its arguments and its environment tell. */
+export function isHere({ places: { config, runDir } }: ServiceProcess, { settings, config: own }: Facts): boolean {
+  if (runDir !== null) return runDir === own.runDir;
+  return config === null || config === settings.file;
+}
+
+/** The process of the service that this run is about, the one that answers first; undefined where there is none. */
+export async function serviceProcess(facts: Facts): Promise<ServiceProcess | undefined> {
+  return (await facts.get(serviceProcesses)).find((process) => isHere(process, facts));
+}

@@ -22,6 +22,8 @@ export interface SshdProgram {
   readonly version: { readonly major: number; readonly minor: number } | null;
   /** Why it cannot run at all; null where it can. */
   readonly broken: string | null;
+  /** How long it took to start and to say its version, which is most of what it does for a greeting, too. */
+  readonly startMs: number;
 }
 
 const FOLDERS = ['/usr/sbin', '/usr/local/sbin', '/sbin', '/usr/bin', '/usr/local/bin', '/opt/sbin'];
@@ -34,7 +36,9 @@ export const sshdProgram: Probe<SshdProgram | null> = async (facts) => {
   const path = [running, ...FOLDERS.map((folder) => join(folder, 'sshd'))].find(isProgram);
   if (path === undefined || path === null) return null;
   // -V is new; older ones say their version with the usage.
+  const beforeMs = facts.clock.nowMs();
   const end = await facts.run(path, ['-V'], 2_000);
+  const startMs = facts.clock.nowMs() - beforeMs;
   const output = end.kind === 'ended' ? `${end.stdout}\n${end.stderr}` : '';
   const said = /^OpenSSH_.*$/m.exec(output)?.[0] ?? null;
   return {
@@ -42,6 +46,7 @@ export const sshdProgram: Probe<SshdProgram | null> = async (facts) => {
     said: said === null ? null : cleanText(said),
     version: said === null ? null : opensshVersion(said),
     broken: brokenProgram(output),
+    startMs,
   };
 };
 

@@ -8,10 +8,13 @@ export interface SshdCommand {
   readonly overrides: readonly string[];
   /** Connections that have not logged in yet, and from how many on new ones are dropped; null where it does not say. */
   readonly startups: { readonly now: number; readonly begin: number; readonly full: number } | null;
+  /** Nothing of the words was cut off. */
+  readonly isWhole: boolean;
 }
 
-// sshd writes over its words when it listens: `sshd: WORDS [listener] 0 of 10-100 startups` (sshd.c).
-const LISTENER = /^sshd: (.*) \[listener\] (\d+) of (\d+)-(\d+) startups/;
+// sshd writes over its words when it listens: `sshd: WORDS [listener] 0 of 10-100 startups` (sshd.c), as far as there is
+// room in what it was started with; the program is a full path then. One that serves a session says whose.
+const LISTENER = /^sshd: (\/.*?)(?: \[listener\] (\d+) of (\d+)-(\d+) startups.*)?$/s;
 const WITH_VALUE = new Set('CEbcfghkopu');
 const CHANGES_CONFIG = new Set('hop');
 
@@ -20,10 +23,13 @@ export function parseSshdCommand(words: readonly string[]): SshdCommand {
   const title = words[0]?.startsWith('sshd: ') ? words.join(' ') : null;
   const listener = title === null ? null : LISTENER.exec(title);
   if (title !== null && listener === null) {
-    return { isListener: false, configFile: null, overrides: [], startups: null };
+    return { isListener: false, configFile: null, overrides: [], startups: null, isWhole: true };
   }
-  const [, args = words.join(' '), now = '', begin = '', full = ''] = listener ?? [];
-  const options = readOptions((listener === null ? words : args.split(' ')).slice(1));
+  const [, args = '', now, begin, full] = listener ?? [];
+  const isWhole = listener === null || now !== undefined;
+  // Of a title that was cut the last word may be a part of one.
+  const plain = listener === null ? words : args.split(' ').slice(0, isWhole ? undefined : -1);
+  const options = readOptions(plain.slice(1));
   return {
     // -i serves one connection of inetd, -R one of the sshd that started it.
     isListener: !options.some(([letter]) => letter === 'i' || letter === 'R'),
@@ -31,7 +37,8 @@ export function parseSshdCommand(words: readonly string[]): SshdCommand {
     overrides: options
       .filter(([letter]) => CHANGES_CONFIG.has(letter))
       .flatMap(([letter, value]) => [`-${letter}`, value]),
-    startups: listener === null ? null : { now: Number(now), begin: Number(begin), full: Number(full) },
+    startups: now === undefined ? null : { now: Number(now), begin: Number(begin), full: Number(full) },
+    isWhole,
   };
 }
 
@@ -48,8 +55,14 @@ function readOptions(words: readonly string[]): [letter: string, value: string][
         continue;
       }
       const beside = word.slice(index + 1);
-      found.push([letter, beside === '' ? (words[at + 1] ?? '') : beside]);
       if (beside === '') at += 1;
+      let value = beside === '' ? (words[at] ?? '') : beside;
+      // `-o "Keyword value"` was one word; in a title it is not to be seen any more.
+      while (letter === 'o' && !/[= ]/.test(value) && /^[^-]/.test(words[at + 1] ?? '')) {
+        at += 1;
+        value += ` ${words[at]}`;
+      }
+      found.push([letter, value]);
       break;
     }
   }

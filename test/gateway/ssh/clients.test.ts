@@ -88,8 +88,9 @@ t.test(
 
     const { operations } = gateway.core;
     await operations.pause('device-a', Date.now() + 3600_000);
-    const paused = await failed(service, 'ssh.closed');
-    t.match(paused.tunnel?.lastFailure?.sentence, /refused the session: the device is paused until/);
+    const refused = /refused the session: the device is paused until/;
+    const paused = await untilStatus(service, ({ tunnel }) => refused.test(tunnel?.lastFailure?.sentence ?? ''));
+    t.match(paused.tunnel?.lastFailure, { code: 'operator.paused', remedy: /tunnel-gateway resume KEY/ });
     await operations.resume('device-a');
     await up(service);
 
