@@ -10,6 +10,7 @@ import { configValid } from './checks/config-valid.ts';
 import { diskWritable } from './checks/disk-writable.ts';
 import { dnsProxy } from './checks/dns-proxy.ts';
 import { firewallInbound } from './checks/firewall-inbound.ts';
+import { hostsAccess } from './checks/hosts-access.ts';
 import { httpListening } from './checks/http-listening.ts';
 import { identityDuplicate } from './checks/identity-duplicate.ts';
 import { keysFile } from './checks/keys-file.ts';
@@ -51,6 +52,7 @@ export const CHECKS: readonly Check[] = [
   diskWritable,
   dnsProxy,
   firewallInbound,
+  hostsAccess,
   httpListening,
   identityDuplicate,
   keysFile,

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { abortScope } from '../support/abort-scope.ts';
 import { Failure } from '../support/failures.ts';
 import type { Check, Outcome } from './check.ts';
@@ -41,6 +42,7 @@ export async function runChecks(options: RunOptions): Promise<Report> {
   const startMs = clock.nowMs();
   const { scope, release } = abortScope(signal);
   const cancelDeadline = clock.after(RUN_DEADLINE_MS, () => scope.abort(new Error('the run took too long')));
+  setMaxListeners(0, scope.signal); // every check hears of the end, and every program and connection of it
   const facts = new Facts(subject, scope.signal);
   const secrets = secretsOf(facts.config);
   const order = (id: CheckId) => CHECK_IDS.indexOf(id);

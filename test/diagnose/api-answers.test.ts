@@ -35,7 +35,7 @@ async function diagnose(url: string | null, { meetingApi, network = true, ...env
   const service = async () => {
     if (meetingApi === undefined) throw new Failure('service.not-running', 'no service runs');
     if (meetingApi instanceof Failure) throw meetingApi;
-    return { meetingApi } as ServiceStatus;
+    return { version: '1.0.0', pid: 1, pairing: {}, meetingApi } as ServiceStatus;
   };
   const tools = createTools(settings.config, { service, clock: systemClock, log: testLog().log });
   return runChecks({

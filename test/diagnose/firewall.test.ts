@@ -23,5 +23,6 @@ t.test('rules that drop or reject what comes through the tunnel', requires(...NE
   await device.sshd();
 
   await t.test('iptables: a rule for the port', (t) =>
-    cause(t, device, 'iptables -A INPUT -p tcp --dport 22 -j DROP', /drops .* port 22, by .*INPUT.*--dport 22.*DROP/));
+    cause(t, device, 'iptables -A INPUT -p tcp --dport 22 -j DROP', /drops .* port 22, by .*INPUT.*--dport 22.*DROP/),
+  );
 });

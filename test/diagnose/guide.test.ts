@@ -4,6 +4,7 @@ import t from 'tap';
 import type { Check } from '../../src/diagnose/check.ts';
 import { CHECKS } from '../../src/diagnose/checks.ts';
 import { fieldGuide } from '../../src/diagnose/guide.ts';
+import { CHECK_IDS } from '../../src/diagnose/ids.ts';
 import { check } from './support.ts';
 
 const GUIDE = resolve(import.meta.dirname, '../../../docs/field-guide.md');
@@ -30,6 +31,11 @@ const anchorOf = (title: string) =>
     .replace(/[^\w -]/g, '')
     .replaceAll(' ', '-');
 
+t.test('every check has its place in the field guide', async (t) => {
+  const text = fieldGuide(CHECK_IDS.map((id) => check(id)));
+  for (const id of CHECK_IDS) t.equal(text.split(`\n### ${id}\n`).length, 2, id);
+});
+
 t.test('each finding is a row: what is seen, what it means, what to do', async (t) => {
   const one: Check = {
     ...check('sshd.listens', { dependsOn: ['sshd.running'], explainedBy: ['sshd.config'], network: true }),
@@ -41,6 +47,12 @@ t.test('each finding is a row: what is seen, what it means, what to do', async (
         meaning: 'sshd listens on {addresses} only, not on {localPort}',
         remedy: 'Write ListenAddress 0.0.0.0 into {file}',
       },
+      nowhere: {
+        status: 'fail',
+        symptom: 'ssh says `a | b`, or <nothing>.',
+        meaning: 'it is deaf',
+        remedy: 'Start it',
+      },
       noRoot: { status: 'unknown', symptom: 'Nothing is seen.', meaning: 'it is hidden', remedy: null },
     },
   };
@@ -49,6 +61,7 @@ t.test('each finding is a row: what is seen, what it means, what to do', async (
     '| what you see | look at |',
     '| ssh says `a \\| b`, or \\<nothing>. | [sshd.listens](#sshdlistens) |',
     '| failed | ssh says `a \\| b`, or \\<nothing>. | sshd listens on ADDRESSES only, not on LOCAL_PORT | Write ListenAddress 0.0.0.0 into FILE |',
+    '| failed | the same | it is deaf | Start it |',
     '| not known | Nothing is seen. | it is hidden | nothing |',
   ];
   for (const row of rows) t.ok(text.includes(`${row}\n`), `${row}\n${text}`);

@@ -13,10 +13,13 @@ t.test(
   requires(...NEEDS_MACHINE, 'iptables'),
   async (t) => {
     const device = await machine(t);
-    // Names: the server of names takes every question, and answers none. Each holds a thread for 10 s and more.
-    await device.sh('echo nameserver 192.168.77.1 >/etc/resolv.conf');
+    // Names: three servers take every question, and answer none. Each name holds a thread for 30 s, and the process with it.
     const lan = device.inLan.slice(device.inside.length).join(' ');
-    await device.sh(`${lan} iptables -P INPUT DROP`);
+    for (const host of [1, 2, 3]) {
+      await device.sh(`echo nameserver 192.168.77.${host} >>/etc/resolv.conf`);
+      if (host > 1) await device.sh(`${lan} ip addr add 192.168.77.${host}/24 dev eth0`);
+    }
+    await device.sh(`sed -i /127/d /etc/resolv.conf; ${lan} iptables -P INPUT DROP`);
     // The service, the SSH server, the pairing routes and netstat.
     await device.write('/opt/netstat', '#!/bin/sh\nexec sleep 600\n', 0o755);
     await device.sh('mkdir -p /run/zeroforce && chmod 755 /run/zeroforce');

@@ -11,6 +11,7 @@ const KEY = '3316a52eb08837267bf6bd3e2b2e8dc7';
 const config = (more: object = {}) => ({
   meeting: { deviceKey: KEY, token: 'feed5ec2e7ab', proxy: { host: '127.0.0.1', port: 9001, tls: false } },
   mdns: { enabled: false },
+  pairing: { policy: 'locked' },
   ...more,
 });
 
@@ -72,6 +73,7 @@ t.test(
     const diagnosis = await until('the cause', async () => (await statusOf(device)).diagnosis);
     t.match(diagnosis, { check: 'config.valid', summary: /tunnel\.port = 70000/, remedy: /config\.json/, over: false });
     await service.stop();
-    t.match(service.log(), /"stopped"/);
+    await until('the end', () => service.log().includes('"stopped"'));
+    t.notMatch(service.log(), /^[^{\n]/m, 'nothing but the log');
   },
 );

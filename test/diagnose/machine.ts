@@ -157,7 +157,7 @@ export async function machine(t: Test, hostname = 'raspi'): Promise<Machine> {
     configure: (config) => write('/etc/zeroforce/config.json', JSON.stringify(config), 0o600),
     service: (env) => start([PROGRAM, 'run'], /"the service is ready"/, env),
     async expose(ownPort, port, host = '127.0.0.1') {
-      const socket = `${folder}.${port}.sock`; // beside the folder, which is another one inside
+      const socket = `${folder}.${host}.${port}.sock`; // beside the folder, which is another one inside
       const server = await relayTo(ownPort, socket);
       const where = host === LAN_PEER ? inLan.slice(inside.length) : [];
       const daemon = await start([...where, process.execPath, RELAY, host, String(port), socket], /listening/);

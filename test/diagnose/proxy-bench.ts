@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { requestControl } from '../../src/control/client.ts';
 import { GATEWAY_PROGRAM, gatewaySettings } from '../support/gateway.ts';
 import { run } from '../support/processes.ts';
 import { type RawAgent, type RawProxy, startRawProxy } from '../support/raw-proxy.ts';
@@ -57,11 +58,15 @@ export interface TunnelNow {
   lastFailure: { code: string } | null;
 }
 
+/** What the service says of itself, asked without a program of its own. */
+async function statusOf(device: Machine): Promise<{ pid: number; tunnel: TunnelNow }> {
+  return (await requestControl(device.path('/run/zeroforce'), 'GET /status')) as { pid: number; tunnel: TunnelNow };
+}
+
 /** Waits until the service says so of its tunnel. */
 export function untilTunnel(device: Machine, what: (tunnel: TunnelNow) => boolean): Promise<TunnelNow> {
   return until('the tunnel of the service', async () => {
-    const { stdout } = await device.agent(['status', '--json']);
-    const { tunnel } = JSON.parse(stdout) as { tunnel: TunnelNow };
+    const { tunnel } = await statusOf(device);
     return what(tunnel) ? tunnel : null;
   });
 }
@@ -84,7 +89,11 @@ export async function gatewayInLan(t: Test, device: Machine): Promise<LanGateway
   const settings = await gatewaySettings(folder, Object.fromEntries(hosts) as Record<string, string>);
   const where = device.inLan.slice(device.inside.length);
   const daemon = await device.start([...where, GATEWAY_PROGRAM, 'serve'], /"the gateway is ready"/, settings);
-  const line = daemon.log().split('\n').find((text) => text.includes('"the gateway is ready"')) ?? '';
+  const line =
+    daemon
+      .log()
+      .split('\n')
+      .find((text) => text.includes('"the gateway is ready"')) ?? '';
   const ready = JSON.parse(line) as Record<'agent' | 'ssh' | 'http', { port: number }>;
   const env = { PATH: process.env.PATH, ...settings, GATEWAY_HTTP_PORT: String(ready.http.port) };
   const json: LanGateway['json'] = async (...words) => {
@@ -96,7 +105,11 @@ export async function gatewayInLan(t: Test, device: Machine): Promise<LanGateway
   return {
     ...daemon,
     ports: { agent: ready.agent.port, ssh: ready.ssh.port },
-    hostKey: readFileSync(join(folder, 'data', 'ssh_host_ed25519_key.pub'), 'utf8').trim().split(' ').slice(0, 2).join(' '),
+    hostKey: readFileSync(join(folder, 'data', 'ssh_host_ed25519_key.pub'), 'utf8')
+      .trim()
+      .split(' ')
+      .slice(0, 2)
+      .join(' '),
     json,
     async events(deviceKey) {
       const { items } = (await json('logs', deviceKey)) as { items: { event: string; at: string }[] };
@@ -108,6 +121,5 @@ export async function gatewayInLan(t: Test, device: Machine): Promise<LanGateway
 /** Writes the configuration, and has the service read it now instead of within seconds. */
 export async function reconfigure(device: Machine, config: object): Promise<void> {
   await device.configure(config);
-  const { stdout } = await device.agent(['status', '--json']);
-  await device.sh(`kill -HUP ${(JSON.parse(stdout) as { pid: number }).pid}`);
+  await device.sh(`kill -HUP ${(await statusOf(device)).pid}`);
 }

@@ -113,7 +113,12 @@ t.test('a device of our gateway', requires(...NEEDS_MACHINE, 'ssh-keyscan'), asy
   await t.test('the device is not authorised', async (t) => {
     await gateway.json('device', 'forbid', key);
     await untilTunnel(device, ({ lastFailure }) => lastFailure?.code === 'proxy.handshake-refused');
-    expectCause(t, await device.diagnose(), 'proxy.handshake', /refuses this device: auth_failed: the device is not authorized/);
+    expectCause(
+      t,
+      await device.diagnose(),
+      'proxy.handshake',
+      /refuses this device: auth_failed: the device is not authorized/,
+    );
     await gateway.json('device', 'authorize', key);
   });
 

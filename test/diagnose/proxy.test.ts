@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
 import type { RawAgent } from '../support/raw-proxy.ts';
 import { requires } from '../support/requires.ts';
-import { expectCause, expectHealthy, LAN_PEER, machine, NEEDS_MACHINE } from './machine.ts';
+import { ADDRESS, expectCause, expectHealthy, LAN_PEER, machine, NEEDS_MACHINE } from './machine.ts';
 import { deviceConfig, nameProxy, scriptedProxy, untilTunnel } from './proxy-bench.ts';
 
 t.test('a proxy that does not take the device, one way after the other', requires(...NEEDS_MACHINE), async (t) => {
@@ -78,14 +78,96 @@ t.test('a proxy that does not take the device, one way after the other', require
 
 t.test('what answers is something else than the proxy', requires(...NEEDS_MACHINE), async (t) => {
   const device = await machine(t);
-  await nameProxy(device, LAN_PEER);
-  await device.configure(deviceConfig({ port: 9002 }));
+  await device.configure(deviceConfig({ host: ADDRESS, port: 22 }));
   await device.sshd();
   await device.service();
-  const inLan = device.inLan.slice(device.inside.length);
-  await device.sshd('PidFile none\nPort 9022', '/etc/ssh/lan_sshd');
-  await t.test('...', async () => undefined);
-  t.ok(inLan);
-  t.ok(expectHealthy);
-  t.ok(untilTunnel);
+
+  await t.test('an SSH server', async (t) => {
+    const found = await device.diagnose();
+    expectCause(t, found, 'proxy.handshake', /An SSH server answers at 192\.168\.77\.10:22/);
+    t.match(found.check('proxy.handshake').remedy, /ZEROFORCE_TRANSPORT=ssh/);
+  });
+  await t.test('a web server', async (t) => {
+    await device.configure(deviceConfig({ host: ADDRESS, port: 5000 }));
+    expectCause(t, await device.diagnose(), 'proxy.handshake', /A web server answers at 192\.168\.77\.10:5000/);
+  });
+  await t.test('something that resets the connection at the first word', async (t) => {
+    const rude = `require('node:net').createServer((socket) => {
+      socket.on('error', () => 0).once('data', () => socket.resetAndDestroy());
+    }).listen(9003, () => console.log('up'));`;
+    const daemon = await device.start([process.execPath, '-e', rude], /up/);
+    await device.configure(deviceConfig({ host: ADDRESS, port: 9003 }));
+    const found = await device.diagnose();
+    expectCause(t, found, 'proxy.handshake', /closed without a word/);
+    t.match(found.check('proxy.handshake').evidence, /connection reset/);
+    await daemon.stop();
+  });
 });
+
+t.test('the network on the way', requires(...NEEDS_MACHINE, 'nft'), async (t) => {
+  const device = await machine(t);
+  await device.configure(deviceConfig({ host: LAN_PEER }));
+  await device.sshd();
+  await device.service();
+  const inLan = device.inLan.slice(device.inside.length).join(' ');
+
+  await t.test('a firewall of the site drops what goes to the proxy', async (t) => {
+    await scriptedProxy(t, device);
+    await device.sh(`${inLan} nft 'add table ip site; add chain ip site in { type filter hook input priority 0; }'`);
+    await device.sh(`${inLan} nft add rule ip site in tcp dport 9001 drop`);
+    const found = await device.diagnose();
+    expectCause(t, found, 'proxy.connect', /192\.168\.77\.1:9001 does not answer/);
+    t.match(found.check('proxy.connect').evidence, /default route: via 192\.168\.77\.1 dev eth0/);
+    t.ok(found.report.durationMs < 13_000);
+    await device.sh(`${inLan} nft delete table ip site`);
+  });
+  await t.test('nobody has the address of the proxy', async (t) => {
+    await device.configure(deviceConfig({ host: '192.168.77.99' }));
+    expectCause(t, await device.diagnose(), 'proxy.connect', /cannot be reached from here|does not answer/);
+  });
+  await t.test('there is no default route', async (t) => {
+    await device.configure(deviceConfig({ host: '203.0.113.1' }));
+    await device.sh('ip route del default');
+    const found = await device.diagnose();
+    expectCause(t, found, 'proxy.connect', /This device has no default route/);
+    t.match(found.check('proxy.connect').evidence, /default route: none/);
+  });
+});
+
+for (const mode of ['legacy', 'v1'] as const) {
+  t.test(`a healthy device at a ${mode} proxy, whose session is left alone`, requires(...NEEDS_MACHINE), async (t) => {
+    const device = await machine(t);
+    await nameProxy(device, LAN_PEER);
+    await device.configure(deviceConfig());
+    await device.sshd();
+    const { proxy, scripted } = await scriptedProxy(t, device);
+    scripted.script = (agent) => agent.accept(mode);
+    await device.service();
+    const before = await untilTunnel(device, ({ state }) => state === 'up');
+    const found = await device.diagnose();
+    expectHealthy(t, found);
+    t.match(found.check('proxy.session'), {
+      status: 'ok',
+      evidence: new RegExp(`${mode}, no TLS.*nothing was dialled`),
+    });
+    t.match(found.check('tunnel.target').summary, /port 22: SSH-2\.0-OpenSSH/);
+    t.equal(proxy.connections, 1, 'nothing but the service has connected');
+    t.equal((await untilTunnel(device, () => true)).sessions, before.sessions);
+  });
+}
+
+t.test(
+  'a device just started: the diagnosis waits a moment for its own attempt',
+  requires(...NEEDS_MACHINE),
+  async (t) => {
+    const device = await machine(t);
+    await nameProxy(device, LAN_PEER);
+    await device.configure(deviceConfig());
+    await device.sshd();
+    const { proxy, scripted } = await scriptedProxy(t, device);
+    scripted.script = (agent) => void setTimeout(() => agent.accept('v1'), 500);
+    await device.service();
+    expectHealthy(t, await device.diagnose());
+    t.equal(proxy.connections, 1);
+  },
+);

@@ -21,7 +21,12 @@ t.test('where the service has to write', requires(...NEEDS_MACHINE), async (t) =
 
   await t.test('the disk of the state folder is full', () =>
     onDisk(STATE, 'size=128k', 'cat /dev/zero >fill 2>/dev/null || true', async () => {
-      expectCause(t, await device.diagnose(ALONE), 'disk.writable', /state folder \/var\/lib\/zeroforce is full: 0\.0 MiB/);
+      expectCause(
+        t,
+        await device.diagnose(ALONE),
+        'disk.writable',
+        /state folder \/var\/lib\/zeroforce is full: 0\.0 MiB/,
+      );
     }),
   );
 
@@ -94,7 +99,10 @@ t.test('where the service has to write', requires(...NEEDS_MACHINE), async (t) =
     await device.sh('cat /dev/zero >/run/zeroforce/fill 2>/dev/null || true; sleep 0.5');
     const found = await device.diagnose(ALONE);
     expectCause(t, found, 'disk.writable', /run folder \/run\/zeroforce is full/);
-    t.match(found.check('monitor.fresh'), { status: 'skip', summary: /because of disk\.writable: .*cannot do its work/ });
+    t.match(found.check('monitor.fresh'), {
+      status: 'skip',
+      summary: /because of disk\.writable: .*cannot do its work/,
+    });
     await full.stop();
     await device.sh('umount /run/zeroforce');
   });

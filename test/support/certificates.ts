@@ -30,6 +30,28 @@ export function makeCertificate(folder: string, dnsName: string, days = 2): Test
   return { path, key: readFileSync(keyPath), cert, pin: createHash('sha256').update(spki).digest('hex') };
 }
 
+/** The same, signed by another one. */
+export function makeSignedCertificate(folder: string, dnsName: string, authority: TestCertificate): TestCertificate {
+  const own = makeCertificate(folder, dnsName);
+  const path = join(folder, `${dnsName}.signed.crt`);
+  const key = join(folder, `${dnsName}.key`);
+  openssl([
+    'req',
+    '-new',
+    '-key',
+    key,
+    '-out',
+    `${path}.csr`,
+    '-subj',
+    `/CN=${dnsName}`,
+    '-addext',
+    `subjectAltName=DNS:${dnsName}`,
+  ]);
+  const by = ['-CA', authority.path, '-CAkey', authority.path.replace(/crt$/, 'key'), '-CAcreateserial'];
+  openssl(['x509', '-req', '-in', `${path}.csr`, ...by, '-days', '2', '-copy_extensions', 'copy', '-out', path]);
+  return { ...own, path, cert: readFileSync(path) };
+}
+
 function openssl(args: string[]): void {
   execFileSync('openssl', args, { stdio: 'ignore' });
 }

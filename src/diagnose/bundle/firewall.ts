@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import type { Facts } from '../facts.ts';
@@ -13,30 +14,31 @@ export const FIREWALL_PARTS: readonly Part[] = [
 
 function whereLoaded(name: string, part: Part): Part {
   return async (facts) =>
-    (await isLoaded(name))
+    (await mayBeThere(name))
       ? part(facts)
       : { title: name, text: `(not asked: ${name} is not in the kernel, so it has no rules)` };
 }
 
-/** In the kernel for certain: loaded, built in, or in a kernel that loads no modules at all. */
-async function isLoaded(name: string): Promise<boolean> {
-  const modules = await readFile('/proc/modules', 'utf8').catch(() => null);
-  if (modules === null || modules.split('\n').some((line) => line.startsWith(`${name} `))) return true;
-  const builtin = await readFile(`/lib/modules/${release()}/modules.builtin`, 'utf8').catch(() => '');
-  return builtin.includes(`/${name}.ko`);
+/** Loaded, built in, or in a kernel that can load nothing. */
+async function mayBeThere(name: string): Promise<boolean> {
+  const modules = `/lib/modules/${release()}`;
+  const text = async (path: string) => readFile(path, 'latin1').catch(() => '');
+  if (!existsSync(modules) || (await text('/proc/modules')).split('\n').some((line) => line.startsWith(`${name} `))) {
+    return true;
+  }
+  return (await text(`${modules}/modules.builtin`)).includes(`/${name}.ko`);
 }
 
-function legacy(command: string, tablesFile: string): Part {
+/** The tables of the old kind that are there already; the newer iptables does not see them. */
+function legacy(command: 'iptables' | 'ip6tables', tablesFile: string): Part {
   return found(`${command}-legacy`, async (facts: Facts) => {
-    const names = (await readFile(tablesFile, 'utf8').catch(() => ''))
-      .split('\n')
-      .filter((name) => /^[a-z]+$/.test(name));
+    const all = (await readFile(tablesFile, 'utf8').catch(() => '')).split('\n');
+    const names = all.filter((name) => /^[a-z]+$/.test(name));
     if (names.length === 0) return `(not asked: ${tablesFile} names no table)`;
-    const pieces = await Promise.all(
-      names.map((name) =>
-        firstOf(program(`${command}-legacy`, '-t', name, '-S'), program(command, '-t', name, '-S'))(facts),
-      ),
-    );
-    return pieces.map((piece) => `# ${piece.title}\n${'text' in piece ? piece.text : piece.reason}`).join('\n');
+    const version = await facts.run(command, ['-V']);
+    const isOld = version.kind === 'ended' && version.exitCode === 0 && !version.stdout.includes('nf_tables');
+    const save = isOld ? `${command}-save` : `${command}-legacy-save`;
+    const pieces = await Promise.all(names.map((name) => program(save, '-t', name)(facts)));
+    return pieces.map((piece) => ('text' in piece ? piece.text : `${piece.title}: ${piece.reason}`)).join('\n');
   });
 }

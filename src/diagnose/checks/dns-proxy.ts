@@ -44,7 +44,7 @@ export const dnsProxy = defineCheck({
     },
     overridden: {
       status: 'fail',
-      symptom: 'Other devices come online, this one does not; what answers it is another machine than the {kind}.',
+      symptom: 'Other devices come online, this one does not; what answers it is another machine than its proxy.',
       meaning:
         '/etc/hosts sends {host} to {address}, where no {kind} answers; the DNS server says {other}, where one may',
       remedy: 'Remove this line from /etc/hosts: {line}',

@@ -1,12 +1,11 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { defineCheck } from '../check.ts';
 import type { Facts } from '../facts.ts';
 import type { Connection, Fate, PacketName } from '../firewall/connections.ts';
 import type { Decision } from '../firewall/model.ts';
 import { type Access, networkAccess, streamAccess } from '../firewall/verdicts.ts';
 import { nameOf, permit, placeOf, remove, ruleOf } from '../firewall/words.ts';
-import { type Firewall, firewall, homeNetworks } from '../probes/firewall.ts';
+import { type Firewall, firewall } from '../probes/firewall.ts';
+import { homeNetworks, homeUse } from '../probes/home.ts';
 import { sshServer } from '../probes/sshd.ts';
 
 export const firewallInbound = defineCheck({
@@ -128,7 +127,7 @@ function services({ config }: Facts): Readonly<Record<string, number>> {
 
 /** What keeps whom of the home network out; null each where nobody is, or nobody would come. */
 async function homeAccess(facts: Facts, { ruleset, filter }: Firewall) {
-  const { tunnel, http, pairing, mdns, stateDir } = facts.config;
+  const { tunnel, http, mdns } = facts.config;
   const homes = await facts.get(homeNetworks);
   const closed = (service: Parameters<typeof networkAccess>[1]): Access | null => {
     const all = homes.map((home) => networkAccess(home, service, ruleset, filter));
@@ -136,10 +135,7 @@ async function homeAccess(facts: Facts, { ruleset, filter }: Firewall) {
   };
   const toTunnel = closed({ protocol: 'tcp', port: tunnel.port });
   const toPairing = closed({ protocol: 'tcp', port: http.port });
-  // A key alone may be anybody's: only where the service has seen its tunnel, somebody is known to use it.
-  const key = await facts.tools.pairedKey().catch(() => null);
-  const isPaired = key !== null && existsSync(join(stateDir, 'ever-paired'));
-  const isOffered = mdns.enabled && pairing.policy !== 'locked';
+  const { isPaired, isOffered } = await facts.get(homeUse);
   const ports = [toTunnel, toPairing].filter((access) => access !== null).map(({ connection }) => connection.port);
   return {
     paired: isPaired ? toTunnel : null,

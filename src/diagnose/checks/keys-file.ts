@@ -27,8 +27,7 @@ export const keysFile = defineCheck({
     lost: {
       status: 'warn',
       symptom: 'Nobody can log in to the tunnel, and pairing opens only after the timeout.',
-      meaning:
-        'The device counts as paired, and there is no key in {file}',
+      meaning: 'The device counts as paired, and there is no key in {file}',
       remedy: 'If it was paired, pair it again: tunnel-agent pairing open; if it never was: tunnel-agent pairing reset',
     },
     unreadable: {
@@ -74,7 +73,9 @@ export const keysFile = defineCheck({
         : say.found('unreadable', { file, why: found.why }, evidence);
     }
     const keys = found.kind === 'read' ? found.keys : [];
-    const past = { yes: 'a key was set by pairing', perhaps: 'a tunnel was seen, or feared', no: 'never paired' }[paired ?? 'no'];
+    const past = { yes: 'a key was set by pairing', perhaps: 'a tunnel was seen, or feared', no: 'never paired' }[
+      paired ?? 'no'
+    ];
     const evidence = [
       `${via}: ${found.kind === 'missing' ? 'no such file' : counted(keys.length, 'key')}; ${past}`,
       ...keys.slice(0, 5).map(({ type, key, options }) => {

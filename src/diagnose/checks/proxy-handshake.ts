@@ -1,8 +1,11 @@
 import { defineCheck } from '../check.ts';
 import { stepOf } from '../probes/session.ts';
+import { speaksTls } from '../probes/tcp.ts';
 import { handshakeFault } from '../proxy/handshake-fault.ts';
 import { peerWords } from '../proxy/peer.ts';
 import { UNTRIED } from '../proxy/untried.ts';
+
+const TLS_GREETING_MS = 2_000;
 
 export const proxyHandshake = defineCheck({
   id: 'proxy.handshake',
@@ -129,6 +132,12 @@ export const proxyHandshake = defineCheck({
     const device = meeting?.deviceKey ?? 'KEY';
     const file = `the ssh-host-key file in ${stateDir}`;
     const { name, said } = handshakeFault(step.code, step.sentence);
-    return say.found(name, { ...words, device, file, said }, step.evidence);
+    const values = { ...words, device, file, said };
+    // A server of TLS says nothing to who does not greet it so, and closes.
+    const plain = name === 'closed' && !tunnel.peer.tls;
+    if (plain && (await speaksTls(words.host, words.port, TLS_GREETING_MS, facts.clock))) {
+      return say.found('tlsRequired', values, `${step.evidence}\na TLS greeting was answered there`);
+    }
+    return say.found(name, values, step.evidence);
   },
 });

@@ -3,14 +3,6 @@ import { boundaries, type Connection, type Fate, fateOf } from './connections.ts
 import type { PacketFilter } from './evaluate.ts';
 import type { Ruleset } from './model.ts';
 
-/** The network at an interface of this device. */
-export interface HomeNetwork {
-  readonly device: string;
-  /** Of this device. */
-  readonly address: string;
-  readonly prefix: number;
-}
-
 /** What becomes of all who may try, and one of them as the example. */
 export interface Access {
   /** `open`: somebody surely comes in; `blocked`: surely nobody; `some`: of those who should, some do not. */
@@ -42,7 +34,7 @@ export function streamAccess(source: string, port: number, ruleset: Ruleset, fil
 
 /** Whether anybody of a network comes in, by TCP or by mDNS. Pure. */
 export function networkAccess(
-  home: HomeNetwork,
+  home: { readonly device: string; readonly address: string; readonly prefix: number },
   service: { protocol: 'tcp'; port: number } | 'mdns',
   ruleset: Ruleset,
   filter: PacketFilter,

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { networkInterfaces, release } from 'node:os';
+import { release } from 'node:os';
 import { cleanText } from '../../support/text.ts';
 import type { Facts, Probe } from '../facts.ts';
 import { type Fate, fateOf } from '../firewall/connections.ts';
@@ -9,8 +9,8 @@ import { readIptables } from '../firewall/iptables-reader.ts';
 import type { Ruleset } from '../firewall/model.ts';
 import { readNft } from '../firewall/nft-reader.ts';
 import { readNftText } from '../firewall/nft-text.ts';
-import type { HomeNetwork } from '../firewall/verdicts.ts';
 import { isIptables } from '../firewall/words.ts';
+import { homeNetworks } from './home.ts';
 
 /** The packet filter of this device, as far as it could be read. */
 export interface Firewall {
@@ -150,20 +150,6 @@ function lines(path: string): string[] {
     return []; // not there
   }
 }
-
-/** Made for containers and virtual machines: nobody's home. */
-const INNER = /^(?:docker|br-[0-9a-f]{12}$|veth|virbr|vnet|lxc|lxd|cni|cali|flannel|podman)/;
-const NO_MAC = '00:00:00:00:00:00';
-
-/** The IPv4 networks whose machines are neighbours of this device. VPNs have no hardware address. */
-export const homeNetworks: Probe<readonly HomeNetwork[]> = async () =>
-  Object.entries(networkInterfaces())
-    .filter(([device]) => !INNER.test(device))
-    .flatMap(([device, infos = []]) =>
-      infos
-        .filter(({ family, internal, mac }) => family === 'IPv4' && !internal && mac !== NO_MAC)
-        .map(({ address, cidr }) => ({ device, address, prefix: Number(cidr?.split('/')[1] ?? 32) })),
-    );
 
 /**
  * What the rules of this device do with a connection that it opens itself, for whoever looks at connections that fail.
