@@ -104,7 +104,7 @@ async function outcomeOf(check: Check, facts: Facts, origin: CheckReport | null)
   if (check.network && !facts.options.network) return skipped('left out by --no-network');
   const outcome = await bounded(check, facts);
   const { isReadable, file } = facts.settings;
-  if (isReadable || outcome.status !== 'fail') return outcome;
+  if (isReadable || (outcome.status !== 'fail' && outcome.status !== 'warn')) return outcome;
   // It was looked for where a device has it that nobody has configured. This one may have it elsewhere.
   const why = `not known, since this user may not read ${file}; by the defaults: ${outcome.summary}`;
   return { ...outcome, status: 'unknown', summary: why, remedy: 'Run it as root: sudo tunnel-agent diagnose' };
