@@ -52,11 +52,13 @@ export function fateOf(connection: Connection, filter: PacketFilter): Fate {
     const passages = FLAGS[name].map((tcpflags) => {
       const packet = packetOf(connection, name, tcpflags);
       const answers = isAnswer(name);
-      if (name !== 'first packet' && !tracked) packet.ctstate = answers ? INVALID : NEW;
+      // Whose beginning was not tracked is taken for a new one, as soon as that is possible.
+      if (name !== 'first packet' && !tracked) packet.ctstate = name === 'answer' ? INVALID : NEW;
       if (server !== null && answers) [packet.saddr, packet.sport] = [server.address, server.port];
       if (server !== null && name === 'later packets') [packet.daddr, packet.dport] = [server.address, server.port];
       packet.ctmark = ctmark;
-      return { packet, ...travel(packet, connection, name, filter) };
+      const isNew = name === 'first packet' || packet.ctstate === NEW;
+      return { packet, ...travel(packet, connection, name, isNew, filter) };
     });
     const blocked = passages.map((passage) => passage.blocked).filter((decision) => decision !== null);
     const [by] = blocked;
@@ -64,6 +66,7 @@ export function fateOf(connection: Connection, filter: PacketFilter): Fate {
     const [first] = passages;
     if (first === undefined) continue;
     doubts.push(...blocked, ...first.doubts);
+    if (name !== 'first packet' && first.diverted !== null) doubts.push(first.diverted);
     ctmark = first.packet.ctmark;
     if (name === 'first packet') {
       tracked = first.packet.ctstate !== UNTRACKED;
@@ -121,11 +124,11 @@ function travel(
   packet: Packet,
   { device, outward, server, port }: Connection,
   name: PacketName,
+  isNew: boolean,
   filter: PacketFilter,
 ): Passage {
   const leaving = device === 'lo' || outward !== isAnswer(name);
   const arriving = device === 'lo' || !leaving;
-  const first = name === 'first packet';
   const total: { blocked: Decision | null; doubts: Decision[]; diverted: Decision | null } = {
     blocked: null,
     doubts: [],
@@ -145,16 +148,16 @@ function travel(
   const known = device === '' ? undefined : device;
   if (leaving) {
     [packet.iif, packet.oif, packet.iiftype] = ['', known, undefined];
-    pass('output', false, first);
-    pass('postrouting', true, first);
+    pass('output', false, isNew);
+    pass('postrouting', true, isNew);
   }
   if (arriving) {
     // On its way out, the answer of a diverted connection got the address back that was asked for.
     if (leaving && isAnswer(name)) [packet.saddr, packet.sport] = [address(server) ?? undefined, BigInt(port)];
     [packet.iif, packet.oif, packet.iiftype] = [known, '', device === 'lo' ? 772n : 1n];
     pass('ingress', leaving, false);
-    pass('prerouting', leaving, first && !leaving);
-    pass('input', true, first && !leaving);
+    pass('prerouting', leaving, isNew && !leaving);
+    pass('input', true, isNew && !leaving);
   }
   return total;
 }
