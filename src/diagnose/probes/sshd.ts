@@ -1,9 +1,10 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { pause } from '../../support/clock.ts';
 import type { Facts, Probe } from '../facts.ts';
+import { parseIdentity } from '../proc-text.ts';
 import { parseSshdCommand } from '../sshd/command-line.ts';
 import { type Greeting, understand } from '../sshd/greeting.ts';
 import {
@@ -39,7 +40,7 @@ export const SERVICE_NAMES: Readonly<Record<Role, readonly string[]>> = {
 const view: Probe<View> = async (facts) => {
   const { all, ownersKnown } = await facts.get(listeners);
   const daemons = (await facts.get(programs))
-    .filter(({ name, state }) => SSH_SERVERS.has(name) && state !== 'Z')
+    .filter(({ name, state, pid }) => SSH_SERVERS.has(name) && state !== 'Z' && isTrusted(pid))
     .map((program) => ({
       program,
       command: parseSshdCommand(program.words),
@@ -50,6 +51,19 @@ const view: Probe<View> = async (facts) => {
   const { config, options } = facts;
   return { config, options, sockets: all, daemons, ownAddresses: ownAddresses() };
 };
+
+/**
+ * Any user can call a program sshd and let it listen. Only one of root, or of whoever makes the checks, counts as the
+ * sshd of this machine: the file of it is run with the rights of the checks, and its `-f` is read and quoted.
+ */
+function isTrusted(pid: number): boolean {
+  try {
+    const uid = parseIdentity(readFileSync(`/proc/${pid}/status`, 'latin1'))?.uid;
+    return uid === 0 || uid === process.geteuid?.();
+  } catch {
+    return false; // it has ended
+  }
+}
 
 /** The SSH server of this role. */
 export const sshServer = perRole(async (facts: Facts, role: Role): Promise<SshServer> => {
