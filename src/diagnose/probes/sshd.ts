@@ -1,12 +1,14 @@
+import { randomInt } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { pause } from '../../support/clock.ts';
+import { PROBE_PORTS } from '../../support/own-probe.ts';
 import type { Facts, Probe } from '../facts.ts';
 import { parseIdentity } from '../proc-text.ts';
 import { parseSshdCommand } from '../sshd/command-line.ts';
-import { type Greeting, understand } from '../sshd/greeting.ts';
+import { type Contact, type Greeting, understand } from '../sshd/greeting.ts';
 import {
   type Daemon,
   DEDICATED_CONFIG,
@@ -17,7 +19,7 @@ import {
   type SshServer,
   type View,
 } from '../sshd/servers.ts';
-import { contact } from './contact.ts';
+import { type ContactOptions, contact } from './contact.ts';
 import { listeners, programs } from './sockets.ts';
 
 export type { Daemon, Role, SshServer };
@@ -114,13 +116,28 @@ const GREETING_MS = 4_000;
 const AGAIN_AFTER_MS = 500;
 const TRIES_WHEN_FULL = 3;
 
+const PORTS_TRIED = 8;
+const TAKEN = new Set(['EADDRINUSE', 'EADDRNOTAVAIL']);
+
+/** A connection that the monitor does not take for a tunnel. */
+async function uncounted(options: ContactOptions): Promise<Contact> {
+  for (let tries = 1; ; tries += 1) {
+    const fromPort = PROBE_PORTS.first + randomInt(PROBE_PORTS.count);
+    const made = await contact({ ...options, fromPort });
+    const isTaken = made.kind === 'failed' && TAKEN.has(made.code);
+    if (!isTaken || tries === PORTS_TRIED) return made;
+  }
+}
+
 /** Real connections, one after the other: sshd drops some where many come at once (MaxStartups). */
 export const greetings = perRole(async (facts: Facts, role: Role): Promise<Greetings> => {
   const { sources, lookAt } = await facts.get(sshServer(role));
   const { clock, signal } = facts;
   const from = async (address: string | null): Promise<Greeting> => {
     for (let tries = 1; ; tries += 1) {
-      const greeting = understand(await contact({ ...lookAt, from: address, timeoutMs: GREETING_MS, clock, signal }));
+      const options = { ...lookAt, from: address, timeoutMs: GREETING_MS, clock, signal };
+      const isTunnelPort = lookAt.port === facts.config.tunnel.port;
+      const greeting = understand(await (isTunnelPort ? uncounted(options) : contact(options)));
       if (greeting.kind !== 'full' || tries === TRIES_WHEN_FULL) return greeting;
       await pause(clock, AGAIN_AFTER_MS, signal);
     }
