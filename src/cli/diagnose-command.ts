@@ -31,7 +31,7 @@ const SERVICE_TIMEOUT_MS = 4_000;
 /** A wider terminal is not filled: long lines are hard to read. */
 const MAX_COLUMNS = 100;
 
-interface Run {
+export interface Run {
   source: CommonOptions;
   request: Request;
   version: string;
@@ -100,7 +100,7 @@ async function watchRounds(run: Run): Promise<number | null> {
 }
 
 /** One run of the checks, with the configuration of this moment. */
-async function look(
+export async function look(
   { source, request, version, signal }: Run,
   options: DiagnoseOptions,
   progress: Progress,

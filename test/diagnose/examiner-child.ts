@@ -1,35 +1,35 @@
 import { createInterface } from 'node:readline';
-import { requestControl } from '../../src/control/client.ts';
-import { createTools, nameOf, readSettings } from '../../src/device/diagnosis-tools.ts';
-import { CHECKS } from '../../src/diagnose/checks.ts';
-import { DEFAULT_OPTIONS } from '../../src/diagnose/facts.ts';
-import { runChecks } from '../../src/diagnose/runner.ts';
-import type { ServiceStatus } from '../../src/diagnose/tools.ts';
-import { systemClock } from '../../src/support/clock.ts';
-import { createLog } from '../../src/support/log.ts';
+import { Command } from 'commander';
+import pkg from '../../package.json' with { type: 'json' };
+import { defineDiagnose } from '../../src/cli/define-diagnose.ts';
+import { look } from '../../src/cli/diagnose-command.ts';
+import { type DiagnoseCommandOptions, parseRequest } from '../../src/cli/diagnose-options.ts';
+import { NO_PROGRESS } from '../../src/cli/diagnose-progress.ts';
+import { PLAIN } from '../../src/cli/style.ts';
 
-// Makes the checks of `tunnel-agent diagnose` time and again, in one process: a request a line, a report a line.
+// What `tunnel-agent diagnose --json` does, time and again, in one process: arguments and settings a line, a report a line.
 
-const clock = systemClock;
+const program = new Command().exitOverride();
+defineDiagnose(program, { style: () => PLAIN });
+let typed: DiagnoseCommandOptions = { network: true };
+program.commands[0]?.action((options: DiagnoseCommandOptions) => {
+  typed = options;
+});
+const refuse = (sentence: string): never => {
+  throw new Error(sentence);
+};
+
 console.log('examiner is ready');
 for await (const line of createInterface({ input: process.stdin })) {
-  const { env, network } = JSON.parse(line) as { env: Record<string, string>; network: boolean };
-  const settings = await readSettings({ env });
-  const { config } = settings;
-  const service = async () =>
-    (await requestControl(config.runDir, 'GET /status', { timeoutMs: 4_000 })) as ServiceStatus;
-  const report = await runChecks({
-    checks: CHECKS,
-    subject: {
-      version: process.argv[2] ?? '',
-      settings,
-      options: { ...DEFAULT_OPTIONS, network },
-      tools: createTools(config, { service, clock, log: createLog('silent') }),
-      clock,
-    },
-    device: nameOf(config),
-    startedAt: new Date().toISOString(),
-    signal: new AbortController().signal,
-  });
+  const { args, env } = JSON.parse(line) as { args: string[]; env: Record<string, string> };
+  const before = { ...process.env };
+  Object.assign(process.env, env);
+  for (const command of program.commands)
+    for (const option of command.options) command.setOptionValue(option.attributeName(), option.defaultValue);
+  await program.parseAsync(['diagnose', ...args], { from: 'user' });
+  const request = parseRequest(typed, refuse);
+  const run = { source: typed, request, version: pkg.version, style: PLAIN, signal: new AbortController().signal };
+  const { report } = await look(run, request.options, NO_PROGRESS);
+  process.env = before;
   console.log(JSON.stringify(report));
 }

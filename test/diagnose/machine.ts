@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Test } from 'tap';
-import pkg from '../../package.json' with { type: 'json' };
+import { THREADS } from '../../src/cli/guard.ts';
 import type { CheckReport, Report } from '../../src/diagnose/report.ts';
 import { endChild, type Output, run } from '../support/processes.ts';
 import { PROGRAM } from '../support/service.ts';
@@ -58,12 +58,12 @@ export interface Machine {
   start(command: readonly string[], ready: RegExp | null, env?: Record<string, string>): Promise<Daemon>;
   /** `tunnel-agent ARGS` inside. */
   agent(args: readonly string[], env?: Record<string, string>): Promise<Output>;
-  /** `tunnel-agent diagnose --json ARGS` inside. */
-  diagnose(args?: readonly string[], env?: Record<string, string>): Promise<Diagnosis>;
   /**
-   * The same report by a process that stays, at a third of the processor's time: `diagnose` starts two of Node each time.
-   * For the many causes of one check; at least one of them is to be found by the command itself.
+   * `tunnel-agent diagnose --json ARGS` inside: the first time by the command itself, later by its parts in a process that
+   * stays, at a third of the processor's time. What only a process of its own can do is done by the command each time.
    */
+  diagnose(args?: readonly string[], env?: Record<string, string>): Promise<Diagnosis>;
+  /** The same, always by the process that stays; without the network unless asked for. */
   examine(env?: Record<string, string>, options?: { network: boolean }): Promise<Diagnosis>;
   /** The sshd of the system with `lines` as its whole /etc/ssh/sshd_config, on port 22 where they do not say otherwise. */
   sshd(lines?: string, file?: string): Promise<Daemon>;
@@ -80,6 +80,8 @@ export interface Machine {
 
 const SETUP = resolve(import.meta.dirname, '../../../test/diagnose/machine.sh');
 const RELAY = resolve(import.meta.dirname, 'relay-child.js');
+/** What the configuration is read from; anything else changes the process itself. */
+const SETTING = /^(?:ZEROFORCE|MEETING)_/;
 const EXAMINER = resolve(import.meta.dirname, 'examiner-child.js');
 
 export async function machine(t: Test, hostname = 'raspi'): Promise<Machine> {
@@ -133,6 +135,13 @@ export async function machine(t: Test, hostname = 'raspi'): Promise<Machine> {
     return daemon;
   };
   let examiner: Examiner | null = null;
+  let commanded = false;
+  const ask: Machine['diagnose'] = async (args = [], env = {}) => {
+    examiner ??= await startExaminer(inside, { ...base, UV_THREADPOOL_SIZE: THREADS });
+    daemons.add(examiner);
+    const text = await examiner.ask(JSON.stringify({ args, env }));
+    return diagnosis((JSON.parse(text) as Report).ok ? 0 : 1, text);
+  };
   const agent: Machine['agent'] = (args, env) => inRun([PROGRAM, ...args], env);
   return {
     inside,
@@ -147,16 +156,14 @@ export async function machine(t: Test, hostname = 'raspi'): Promise<Machine> {
     start,
     agent,
     async diagnose(args = [], env = {}) {
+      const ownProcess = args.includes('--bundle') || Object.keys(env).some((name) => !SETTING.test(name));
+      if (commanded && !ownProcess) return ask(args, env);
+      commanded = true;
       const { code, stdout, stderr } = await agent(['diagnose', '--json', ...args], env);
       if (!stdout.startsWith('{')) throw new Error(`diagnose ended with ${code}: ${stdout}${stderr}`);
       return diagnosis(code, stdout);
     },
-    async examine(env = {}, { network } = { network: false }) {
-      examiner ??= await startExaminer(inside, base);
-      daemons.add(examiner);
-      const text = await examiner.ask(JSON.stringify({ env, network }));
-      return diagnosis((JSON.parse(text) as Report).ok ? 0 : 1, text);
-    },
+    examine: (env = {}, { network } = { network: false }) => ask(network ? [] : ['--no-network'], env),
     async sshd(lines = '', file = '/etc/ssh/sshd_config') {
       await write(file, `HostKey /etc/ssh/machine_host_key\n${lines}\n`, 0o600);
       return start(['/usr/sbin/sshd', '-D', '-e', '-f', file], /Server listening on/);
@@ -201,7 +208,7 @@ interface Examiner extends Daemon {
 }
 
 async function startExaminer(inside: readonly string[], env: Record<string, string>): Promise<Examiner> {
-  const [program = '', ...args] = [...inside, process.execPath, EXAMINER, pkg.version];
+  const [program = '', ...args] = [...inside, process.execPath, EXAMINER];
   const child = spawn(program, args, { env, stdio: ['pipe', 'pipe', 'inherit'] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const next = async () => {
