@@ -69,6 +69,8 @@ export interface Machine {
   sshd(lines?: string, file?: string): Promise<Daemon>;
   /** Writes /etc/zeroforce/config.json. */
   configure(config: object): Promise<void>;
+  /** The same, and waits until the running service has taken it on. */
+  reconfigure(service: Daemon, config: object): Promise<void>;
   /** The service, as /etc/zeroforce/config.json says; ready when this returns. */
   service(env?: Record<string, string>): Promise<Daemon>;
   /**
@@ -134,6 +136,8 @@ export async function machine(t: Test, hostname = 'raspi'): Promise<Machine> {
     daemons.add(daemon);
     return daemon;
   };
+  const configure: Machine['configure'] = (config) =>
+    write('/etc/zeroforce/config.json', JSON.stringify(config), 0o600);
   let examiner: Examiner | null = null;
   let commanded = false;
   const ask: Machine['diagnose'] = async (args = [], env = {}) => {
@@ -168,7 +172,13 @@ export async function machine(t: Test, hostname = 'raspi'): Promise<Machine> {
       await write(file, `HostKey /etc/ssh/machine_host_key\n${lines}\n`, 0o600);
       return start(['/usr/sbin/sshd', '-D', '-e', '-f', file], /Server listening on/);
     },
-    configure: (config) => write('/etc/zeroforce/config.json', JSON.stringify(config), 0o600),
+    configure,
+    async reconfigure(service, config) {
+      const readings = () => service.log().split('the configuration was read anew').length;
+      const before = readings();
+      await configure(config);
+      await until('the service to take it on', () => readings() > before);
+    },
     service: (env) => start([PROGRAM, 'run'], /"the service is ready"/, env),
     async expose(ownPort, port, host = '127.0.0.1') {
       const socket = `${folder}.${host}.${port}.sock`; // beside the folder, which is another one inside

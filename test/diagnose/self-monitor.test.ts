@@ -14,18 +14,12 @@ const TUNNEL_PORT = 8007;
 t.test('the netstat of the monitor', requires(...NEEDS_MACHINE, 'busybox'), async (t) => {
   const device = await machine(t);
   await device.sshd();
-  const use = (netstat: string) => device.configure({ ...QUIET, monitor: { intervalSeconds: 0.2, netstat } });
-  await use('netstat');
+  const using = (netstat: string) => ({ ...QUIET, monitor: { intervalSeconds: 0.2, netstat } });
+  await device.configure(QUIET);
   const service = await device.service();
-  const used = async (netstat: string) => {
-    const readings = () => service.log().split('the configuration was read anew').length;
-    const before = readings();
-    await use(netstat);
-    await until('the service to take it on', () => readings() > before);
-  };
 
   await t.test('there is none', async (t) => {
-    await use('/opt/none');
+    await device.configure(using('/opt/none'));
     expectCause(t, await device.diagnose(ALONE), 'monitor.netstat', /no program \/opt\/none/);
   });
 
@@ -38,7 +32,7 @@ t.test('the netstat of the monitor', requires(...NEEDS_MACHINE, 'busybox'), asyn
   for (const [name, script, summary] of scripts) {
     await t.test(`it ${name}`, async (t) => {
       await device.write('/opt/netstat', `#!/bin/sh\n${script}\n`, 0o755);
-      await use('/opt/netstat');
+      await device.configure(using('/opt/netstat'));
       expectCause(t, await device.examine(), 'monitor.netstat', summary);
     });
   }
@@ -46,7 +40,7 @@ t.test('the netstat of the monitor', requires(...NEEDS_MACHINE, 'busybox'), asyn
   await t.test('it works by hand, and not for the service', async (t) => {
     const script = `tr '\\0' ' ' </proc/$PPID/cmdline | grep -q ' run' && exit 1; exec netstat "$@"`;
     await device.write('/opt/picky', `#!/bin/sh\n${script}\n`, 0o755);
-    await used('/opt/picky');
+    await device.reconfigure(service, using('/opt/picky'));
     await until('its monitor to fail', () => service.log().includes('/opt/picky -tn failed'));
     expectCause(t, await device.examine(), 'monitor.netstat', /works here, and fails for the service/);
   });
@@ -54,7 +48,7 @@ t.test('the netstat of the monitor', requires(...NEEDS_MACHINE, 'busybox'), asyn
   await t.test('healthy: the one of BusyBox, and the one of net-tools', async (t) => {
     await device.sh('mkdir -p /opt/busybox; ln -s "$(command -v busybox)" /opt/busybox/netstat');
     for (const netstat of ['/opt/busybox/netstat', 'netstat']) {
-      await used(netstat);
+      await device.reconfigure(service, using(netstat));
       const found = await device.examine();
       expectHealthy(t, found);
       t.match(found.check('monitor.netstat').evidence, `${netstat} -tn`);
@@ -95,7 +89,11 @@ t.test('the flag of the monitor', requires(...NEEDS_MACHINE, 'busybox'), async (
   });
 
   await t.test('with its own monitor', async (t) => {
-    await device.configure({ ...QUIET, monitor: { intervalSeconds: 0.2 } });
+    const looking = (intervalSeconds: number, confirmSeconds = 0) => ({
+      ...QUIET,
+      monitor: { intervalSeconds, confirmSeconds },
+    });
+    await device.configure(looking(0.2));
     const service = await device.service();
 
     await t.test('the flag cannot be written', async (t) => {
@@ -121,14 +119,16 @@ t.test('the flag of the monitor', requires(...NEEDS_MACHINE, 'busybox'), async (
       await tunnel.end();
       expectHealthy(t, await device.examine());
     });
-    await service.stop();
-  });
 
-  await t.test('with its own monitor, which looks once a minute', async (t) => {
-    await device.configure({ ...QUIET, monitor: { intervalSeconds: 60, confirmSeconds: 60 } });
-    const service = await device.service();
+    await t.test('healthy: a connection that does not count yet, as one of a stranger', async (t) => {
+      await device.reconfigure(service, looking(0.2, 60));
+      const stranger = await connectFromLan(t, device);
+      expectHealthy(t, await device.examine());
+      await stranger.end();
+    });
 
     await t.test('a connection that it cannot have seen yet is not known, and no alarm', async (t) => {
+      await device.reconfigure(service, looking(60, 60));
       const tunnel = await connectFromLan(t, device);
       const found = await device.examine();
       t.ok(found.report.ok);
@@ -140,16 +140,6 @@ t.test('the flag of the monitor', requires(...NEEDS_MACHINE, 'busybox'), async (
       await device.sh('echo 5000 >/run/zeroforce/since-connected');
       expectCause(t, await device.examine(), 'monitor.fresh', /says 5000 s, and the service \d+ s/);
     });
-    await service.stop();
-  });
-
-  await t.test('healthy: a connection that does not count yet, as one of a stranger', async (t) => {
-    await device.configure({ ...QUIET, monitor: { intervalSeconds: 0.2, confirmSeconds: 60 } });
-    const service = await device.service();
-    const stranger = await connectFromLan(t, device);
-    expectHealthy(t, await device.examine());
-    await stranger.end();
-    await service.stop();
   });
 });
 

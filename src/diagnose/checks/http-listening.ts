@@ -4,13 +4,16 @@ import type { Facts } from '../facts.ts';
 import { NOT_ASKED } from '../findings.ts';
 import { agentService } from '../probes/agent-service.ts';
 import { httpGet } from '../probes/http-answer.ts';
-import { service } from '../probes/service.ts';
+import { service, settledStatus } from '../probes/service.ts';
 import { describeProgram } from '../probes/socket-holders.ts';
 import { listeners } from '../probes/sockets.ts';
+import type { ServiceStatus } from '../tools.ts';
 
 /** Where clients look that know nothing of mDNS. */
 const WELL_KNOWN_PORT = 5000;
 const ANSWER_MS = 3_000;
+/** How often the service tries to listen. */
+const RETRY_MS = 4_900;
 
 const SYMPTOM = 'Nobody can pair: the add-on or the app says that the device does not answer.';
 
@@ -65,8 +68,12 @@ export const httpListening = defineCheck({
     notAsked: NOT_ASKED,
   },
   async run(facts, say) {
-    const { status, failure } = await facts.get(service);
-    if (status === null) return say.found('notAsked', { why: failure.message });
+    const { status: first, failure } = await facts.get(service);
+    if (first === null) return say.found('notAsked', { why: failure.message });
+    // A free port is taken at the next attempt.
+    const passes = async ({ http }: ServiceStatus) =>
+      http === null && (await foreignHolder(facts.config.http.port, null, facts)) === null;
+    const status = await settledStatus(facts, first, RETRY_MS, passes);
     const start = (await facts.get(agentService)).restart;
     if (status.http === null) {
       const { host, port } = facts.config.http;

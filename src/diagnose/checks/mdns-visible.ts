@@ -5,13 +5,15 @@ import { defineCheck } from '../check.ts';
 import type { Facts } from '../facts.ts';
 import { NOT_ASKED } from '../findings.ts';
 import { agentService } from '../probes/agent-service.ts';
-import { service } from '../probes/service.ts';
+import { service, settledStatus } from '../probes/service.ts';
 import { describeProgram, udpHolders } from '../probes/socket-holders.ts';
 import type { AnnouncedDevice, ServiceStatus } from '../tools.ts';
 
 const PORT = 5353;
 /** As long as each look takes: an answer comes within 120 ms; right after a start the name is being claimed for 1 s. */
 const LOOKS_MS = [500, 1_200, 2_000];
+/** How often the service looks at the interfaces, and tries again. */
+const LOOK_AGAIN_MS = 4_900;
 
 const SYMPTOM = 'Home Assistant does not find the device by itself; by its address it can be paired.';
 
@@ -62,20 +64,24 @@ export const mdnsVisible = defineCheck({
   },
   async run(facts, say) {
     if (!facts.config.mdns.enabled) return say.skip('mDNS is off (ZEROFORCE_MDNS=0)');
-    const { status, failure } = await facts.get(service);
-    if (status === null) return say.found('notAsked', { why: failure.message });
+    const { status: first, failure } = await facts.get(service);
+    if (first === null) return say.found('notAsked', { why: failure.message });
+    // What was in its way and is gone, and a network that has just come, are seen at its next look.
+    const passes = async (now: ServiceStatus) => isFailing(now) && (await strangersOf(now.pid, facts)).length === 0;
+    const status = await settledStatus(facts, first, LOOK_AGAIN_MS, passes);
     const { mdns } = status;
     if (mdns === null) return say.skip('the running service does not announce itself');
+    if (isFailing(first) && !isFailing(status))
+      return say.found('unsure', { why: 'it has just begun to announce itself' });
     const { name } = mdns;
     const fault = status.faults.find(({ code }) => code.startsWith('mdns.'));
     const said = `tunnel-agent status: ${cleanText(name)} on ${mdns.interfaces.map((link) => `${link.name} ${link.state}`).join(', ') || 'no interface'}`;
     const start = (await facts.get(agentService)).restart;
-    const working = mdns.interfaces.some(({ state }) => state !== 'failed');
-    if (fault !== undefined && !working) {
+    if (fault !== undefined && isFailing(status)) {
       const evidence = `${said}; ${cleanText(fault.sentence)}`;
       if (fault.code === 'mdns.no-interface') return say.found('noNetwork', {}, evidence);
       if (fault.code !== 'mdns.socket') return say.found('failed', { why: cleanText(fault.sentence) }, evidence);
-      const program = await strangersOf(status.pid, facts);
+      const program = (await strangersOf(status.pid, facts)).join(', ') || 'it is gone by now';
       return say.found('taken', { program }, `${evidence}\n/proc/net/udp: ${program}`);
     }
     if (!facts.options.network) return say.ok(`announced as ${cleanText(name)}`, said);
@@ -121,11 +127,14 @@ async function look(
   }
 }
 
+/** It says what is wrong, and announces the device nowhere. */
+function isFailing({ mdns, faults }: ServiceStatus): boolean {
+  const working = mdns?.interfaces.some(({ state }) => state !== 'failed') ?? true;
+  return !working && faults.some(({ code }) => code.startsWith('mdns.'));
+}
+
 /** Who else has the port: of several, any may be the one that does not share it. */
-async function strangersOf(ownPid: number, facts: Facts): Promise<string> {
+async function strangersOf(ownPid: number, facts: Facts): Promise<string[]> {
   const holders = (await udpHolders(facts, PORT)).filter((holder) => holder?.pid !== ownPid);
-  if (holders.length === 0) return 'it is gone by now';
-  return holders
-    .map((holder) => (holder === null ? 'a program that this user may not see' : describeProgram(holder)))
-    .join(', ');
+  return holders.map((holder) => (holder === null ? 'a program that this user may not see' : describeProgram(holder)));
 }

@@ -2,7 +2,11 @@ import { cleanText } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
 import { NOT_ASKED } from '../findings.ts';
 import { judgePairing } from '../pairing-window.ts';
-import { service } from '../probes/service.ts';
+import { connections } from '../probes/connections.ts';
+import { service, settledStatus } from '../probes/service.ts';
+
+/** Who looks less often cannot be waited for. */
+const LONGEST_WAIT_MS = 5_000;
 
 export const pairingState = defineCheck({
   id: 'pairing.state',
@@ -55,9 +59,16 @@ export const pairingState = defineCheck({
     notAsked: NOT_ASKED,
   },
   async run(facts, say) {
-    const { status, failure } = await facts.get(service);
-    if (status === null) return say.found('notAsked', { why: failure.message });
-    const { stateDir } = facts.config;
+    const { status: first, failure } = await facts.get(service);
+    if (first === null) return say.found('notAsked', { why: failure.message });
+    const { stateDir, monitor: watching } = facts.config;
+    const isNetstatSound = await facts.get(connections).then(
+      () => true,
+      () => false,
+    );
+    // For a moment after each change monitor and flag differ.
+    const withinMs = isNetstatSound ? watching.intervalMs : 0;
+    const status = await settledStatus(facts, first, withinMs, ({ pairing: now }) => now.tunnel === 'unknown');
     const { pairing, monitor, uptimeSeconds } = status;
     const { policy, tunnel, pin, everPaired } = pairing;
     const reason = cleanText(pairing.reason);
@@ -68,7 +79,9 @@ export const pairingState = defineCheck({
         ? [`PIN ${pin.set ? 'set' : 'not set'}, ${pin.failuresLeft} failures left`]
         : []),
     ].join('\n');
-    if (tunnel === 'unknown' && monitor?.kind === 'starting') return say.found('starting', { reason }, evidence);
+    const isEarly =
+      monitor?.kind === 'starting' || (monitor?.kind !== 'fault' && watching.intervalMs > LONGEST_WAIT_MS);
+    if (tunnel === 'unknown' && isEarly) return say.found('starting', { reason }, evidence);
     const noTunnelSeconds = tunnel === 'none' ? (monitor?.sinceConnectedSeconds ?? 0) : 0;
     const problem = judgePairing(pairing, Math.min(noTunnelSeconds, uptimeSeconds));
     if (problem === null) return say.ok(reason, evidence);

@@ -87,7 +87,8 @@ export const serviceRunning = defineCheck({
       .filter((line) => line !== null)
       .join('\n');
 
-    if (failure.code === 'service.not-running') {
+    const holder = failure.code === 'service.not-running' ? 'nobody' : await unixSocketHolder(facts, socket);
+    if (holder === 'nobody') {
       if (process === undefined) return say.found('stopped', { start, log }, evidence);
       if (!isHere(process, facts)) {
         return say.found('elsewhere', { pid: process.pid, ...elsewhere(process) }, evidence);
@@ -96,7 +97,6 @@ export const serviceRunning = defineCheck({
       if (seconds < START_SECONDS) return say.found('starting', { pid: process.pid, seconds }, evidence);
       return say.found('deaf', { pid: process.pid, socket, start }, evidence);
     }
-    const holder = await unixSocketHolder(facts, socket);
     const ours = running.find(({ pid }) => pid === holder?.pid) ?? (holder === null ? process : undefined);
     if (ours !== undefined)
       return say.found('hung', { pid: ours.pid, state: stateInWords(ours.state), start }, evidence);

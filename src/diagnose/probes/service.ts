@@ -1,5 +1,6 @@
 import { asFailure, Failure } from '../../support/failures.ts';
-import type { Probe } from '../facts.ts';
+import type { Facts, Probe } from '../facts.ts';
+import { settled } from '../settle.ts';
 import type { ServiceStatus } from '../tools.ts';
 
 /** What the running service said, or why it said nothing. */
@@ -22,6 +23,30 @@ export const service: Probe<Asked> = async ({ tools, clock, signal }) => {
     return { status: null, failure: asFailure(error) };
   }
 };
+
+/** What it says now, for what may change from one moment to the next; what it said before where it does not answer. */
+export async function serviceAgain(facts: Facts, before: ServiceStatus): Promise<ServiceStatus> {
+  const now = await facts.tools.service(facts.signal).catch(() => null);
+  return isStatus(now) ? now : before;
+}
+
+/**
+ * The status as soon as it is free of what passes by itself on a healthy device, or as it still is when that takes longer.
+ * @param withinMs how soon it must be gone
+ */
+export async function settledStatus(
+  facts: Facts,
+  first: ServiceStatus,
+  withinMs: number,
+  passes: (status: ServiceStatus) => boolean | Promise<boolean>,
+): Promise<ServiceStatus> {
+  let status: ServiceStatus | null = null;
+  await settled(facts, withinMs, async () => {
+    status = status === null ? first : await serviceAgain(facts, status);
+    return (await passes(status)) ? status : null;
+  });
+  return status ?? first;
+}
 
 /** Whatever listens at the socket may answer whatever it likes. */
 function isStatus(answer: unknown): answer is ServiceStatus {

@@ -14,10 +14,10 @@ export const socketHolders: Probe<ReadonlyMap<number, RunningProgram>> = async (
   return holders;
 };
 
-/** Who listens at a Unix socket; null where nobody does, or where this user may not see. */
-export async function unixSocketHolder(facts: Facts, path: string): Promise<RunningProgram | null> {
+/** Who listens at a Unix socket: `nobody`, or null for a program that this user may not see. */
+export async function unixSocketHolder(facts: Facts, path: string): Promise<RunningProgram | 'nobody' | null> {
   const inode = unixListener(readTable('/proc/net/unix'), path);
-  return inode === null ? null : ((await facts.get(socketHolders)).get(inode) ?? null);
+  return inode === null ? 'nobody' : ((await facts.get(socketHolders)).get(inode) ?? null);
 }
 
 /** `python3 -m http.server (process 123)`, fit to be shown. */
