@@ -6,6 +6,7 @@ import { CONFIG_FILE, type LoadedConfig, type LoadOptions, loadConfig } from '..
 import { identityOf, isIdentityFault } from '../config/resolve.ts';
 import type { Config } from '../config/types.ts';
 import type { Settings } from '../diagnose/facts.ts';
+import { cannotRead } from '../diagnose/probes/access.ts';
 import type { OpenStreamOptions, ServiceStatus, StreamResult, Tools, TunnelTool } from '../diagnose/tools.ts';
 import { browse } from '../discovery/browse.ts';
 import { BufferPool } from '../link/buffer-pool.ts';
@@ -204,7 +205,8 @@ export async function readSettings(source: LoadOptions): Promise<Settings> {
     faults: all.filter(isIdentityFault).map(faultLine),
   };
   const faults = all.filter((fault) => !isIdentityFault(fault)).map(faultLine);
-  return { config, faults, identity, notices, file: source.configFile ?? CONFIG_FILE, origin };
+  const file = source.configFile ?? CONFIG_FILE;
+  return { config, faults, identity, notices, file, origin, isReadable: !(await cannotRead(file)) };
 }
 
 /** Never there. */

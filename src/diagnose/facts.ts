@@ -25,6 +25,8 @@ export interface Settings {
   /** The configuration file that was looked for. */
   readonly file: string;
   readonly origin: 'file' | 'last-good' | 'deployed' | 'defaults';
+  /** Whether this user may read that file; where not, nobody knows what the service runs with. */
+  readonly isReadable: boolean;
 }
 
 /** What there is of an identity for a tunnel. */

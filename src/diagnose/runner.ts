@@ -102,7 +102,12 @@ async function outcomeOf(check: Check, facts: Facts, origin: CheckReport | null)
     return skipped(`not looked at, because ${origin.id} ${origin.status === 'fail' ? 'failed' : 'was skipped'}`);
   }
   if (check.network && !facts.options.network) return skipped('left out by --no-network');
-  return bounded(check, facts);
+  const outcome = await bounded(check, facts);
+  const { isReadable, file } = facts.settings;
+  if (isReadable || (outcome.status !== 'fail' && outcome.status !== 'warn')) return outcome;
+  // It was looked for where a device has it that nobody has configured. This one may have it elsewhere.
+  const why = `not known, since this user may not read ${file}; by the defaults: ${outcome.summary}`;
+  return { ...outcome, status: 'unknown', summary: why, remedy: 'Run it as root: sudo tunnel-agent diagnose' };
 }
 
 /** Whatever the check does: its outcome, or that it could not look. */

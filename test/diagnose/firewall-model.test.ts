@@ -16,7 +16,7 @@ import { ipSets, iptablesRules, nftRules, type Random, seeded } from './random-r
 
 const PORTS = [22, 5000, 8007];
 const FIRST_SEED = Number(process.env.ZEROFORCE_SEED ?? 1);
-const ROUNDS = Number(process.env.ZEROFORCE_ROUNDS ?? 60);
+const ROUNDS = Number(process.env.ZEROFORCE_ROUNDS ?? 40);
 const NEEDS = [...NEEDS_MACHINE, 'nft', 'iptables-nft', 'iptables-legacy', 'ipset'];
 const CONNECTIONS: readonly Connection[] = [
   { protocol: 'tcp', client: '127.0.0.77', clientPort: 0, server: '127.0.0.1', port: 22, device: 'lo', outward: true },

@@ -1,30 +1,8 @@
 import t from 'tap';
-import { freshKeyLine } from '../support/public-keys.ts';
-import { requires } from '../support/requires.ts';
-import { PROGRAM } from '../support/service.ts';
-import { ADDRESS, expectCause, expectHealthy, LAN_PEER, type Machine, machine, NEEDS_MACHINE } from './machine.ts';
+import { CHECK, chain, command, GREETED, load, NEEDS, nft, ONLY, STREAM } from './firewall-machine.ts';
+import { expectCause, expectHealthy } from './machine.ts';
 import { packets } from './packets.ts';
-import { BY_HAND, DOCKER, FIREWALLD, UFW } from './rulesets.ts';
 import { sshMachine } from './ssh-machine.ts';
-
-const NEEDS = requires(...NEEDS_MACHINE, 'nft', 'iptables', 'iptables-legacy', 'ipset');
-const CHECK = 'firewall.inbound';
-const ONLY = ['--only', CHECK];
-const STREAM = { client: '127.0.0.1', clientPort: 0, server: '127.0.0.1', port: 22 };
-const GREETED = /^greeted by SSH-2\.0/;
-/** The old tables are made by looking at them. */
-const FLUSH = `nft flush ruleset; ipset list -n | xargs -rn1 ipset destroy
-if [ -s /proc/net/ip_tables_names ]; then iptables-legacy -P INPUT ACCEPT; iptables-legacy -F; fi`;
-
-/** `nft -f` of a whole ruleset. */
-const nft = (rules: string) => `nft -f - <<'END'\n${rules}\nEND`;
-const restore = (rules: string) => `iptables-nft-restore <<'END'\n${rules}\nEND`;
-/** An inet table with one chain. */
-const chain = (hook: string, rules: string, policy = 'accept') =>
-  nft(`table inet t {\n chain c { type filter hook ${hook} priority 0; policy ${policy};\n ${rules}\n }\n}`);
-
-/** What the remedy says to type. */
-const command = (remedy: string | null) => /: (\S.*?)(?:; (?:and|or)|$)/.exec(remedy ?? '')?.[1] ?? 'false';
 
 /** Rules that keep the tunnel from sshd, by which program, and what of them the evidence names. */
 const BLOCKING: readonly (readonly [name: string, rules: string, meaning: RegExp, typed: RegExp])[] = [
@@ -45,6 +23,12 @@ const BLOCKING: readonly (readonly [name: string, rules: string, meaning: RegExp
     'ipset create closed hash:net; ipset add closed 127.0.0.0/24; iptables -A INPUT -m set --match-set closed src -j DROP',
     /-A INPUT -m set --match-set closed src -j DROP/,
     /^iptables -I INPUT/,
+  ],
+  [
+    'fail2ban has banned the address of the tunnel',
+    'iptables -N f2b-sshd; iptables -A f2b-sshd -s 127.0.0.1/32 -j REJECT; iptables -A f2b-sshd -j RETURN; iptables -I INPUT -p tcp -m multiport --dports 22 -j f2b-sshd',
+    /rejects .* by chain f2b-sshd of table ip filter: -A f2b-sshd -s 127\.0\.0\.1\/32 -j REJECT/,
+    /^iptables -I INPUT -i lo -j ACCEPT$/,
   ],
   [
     'iptables: the policy of OUTPUT',
@@ -117,43 +101,6 @@ const BLOCKING: readonly (readonly [name: string, rules: string, meaning: RegExp
   ],
 ];
 
-/** Rules that look like it, and let the tunnel through. */
-const HARMLESS: readonly (readonly [name: string, rules: string])[] = [
-  ['ufw', restore(UFW)],
-  ['firewalld', nft(FIREWALLD)],
-  ['docker', restore(DOCKER)],
-  ['a firewall by hand', nft(BY_HAND)],
-  ['the port is closed on another interface', 'iptables -A INPUT -i eth0 -p tcp --dport 22 -j DROP'],
-  ['the port of UDP is closed', 'iptables -A INPUT -p udp --dport 22 -j DROP; ip6tables -P INPUT DROP'],
-  ['nothing is forwarded', 'iptables -P FORWARD DROP; iptables -A FORWARD -p tcp --dport 22 -j DROP'],
-  ['it was accepted before', 'iptables -A INPUT -i lo -j ACCEPT; iptables -A INPUT -p tcp --dport 22 -j DROP'],
-  [
-    'other sources are shut out',
-    'ipset create bad hash:ip; ipset add bad 10.0.0.1; iptables -A INPUT -m set --match-set bad src -j DROP; iptables -A INPUT ! -s 127.0.0.0/8 -p tcp --dport 22 -j REJECT',
-  ],
-  [
-    'too many at once are shut out',
-    'iptables -A INPUT -p tcp --dport 22 -m connlimit --connlimit-above 20 -j REJECT; iptables -A INPUT -p tcp --dport 22 -m hashlimit --hashlimit-above 20/sec --hashlimit-mode srcip --hashlimit-name h -j DROP',
-  ],
-  ['only what is invalid is dropped', chain('input', 'ct state invalid drop\n tcp flags & (fin|syn) == fin|syn drop')],
-  [
-    'a table that sleeps',
-    'nft add table ip t "{ flags dormant; }"; nft add chain ip t c "{ type filter hook input priority 0; policy drop; }"',
-  ],
-  [
-    'a chain that nobody jumps to',
-    nft('table inet t { chain c { type filter hook input priority 0; }; chain d { tcp dport 22 drop; }; }'),
-  ],
-  [
-    'a redirection for those from outside',
-    'iptables -t nat -A PREROUTING -p tcp --dport 22 -j REDIRECT --to-ports 2222',
-  ],
-];
-
-async function load(device: Machine, rules: string): Promise<void> {
-  await device.sh(`${FLUSH}\n${rules}`);
-}
-
 t.test('rules that keep out what comes through the tunnel, by any program', NEEDS, async (t) => {
   const device = await sshMachine(t);
   await device.sshd();
@@ -187,142 +134,5 @@ t.test('rules that keep out what comes through the tunnel, by any program', NEED
     expectCause(t, await device.diagnose(), CHECK, /tcp dport 22 reject/);
     await load(device, 'true');
     expectHealthy(t, await device.diagnose());
-  });
-});
-
-t.test('rules that look like it and let the tunnel through', NEEDS, async (t) => {
-  const device = await sshMachine(t);
-  await device.sshd();
-  const attempt = await packets(t, device.inside, []);
-  for (const [name, rules] of HARMLESS) {
-    await t.test(name, async (t) => {
-      await load(device, rules);
-      t.match(await attempt(STREAM, 10_000), GREETED, 'it is so');
-      const found = await device.diagnose(ONLY);
-      expectHealthy(t, found);
-      t.match(found.check(CHECK).status, 'ok');
-    });
-  }
-});
-
-t.test('what cannot be decided is not known, and not told as blocked', NEEDS, async (t) => {
-  const device = await sshMachine(t);
-  await device.sshd();
-  const unknown = async (rules: string, evidence: RegExp) => {
-    await load(device, rules);
-    const { check, report } = await device.diagnose(ONLY);
-    t.equal(report.cause, null);
-    t.equal(check(CHECK).status, 'unknown');
-    t.match(check(CHECK).summary, evidence);
-  };
-  await unknown(
-    'iptables -A INPUT -p tcp --dport 22 -m time --timestart 00:00 --timestop 23:59 -j DROP',
-    /it depends on chain INPUT of table ip filter: .*-m time/,
-  );
-  await unknown('iptables -A INPUT -p tcp --dport 22 -m recent --rcheck --name knocked -j DROP', /--rcheck/);
-  await unknown(chain('input', 'tcp sport 33000-65535 drop'), /tcp sport 33000-65535 drop/);
-  await unknown(chain('output', 'meta skuid 0 tcp dport 22 drop'), /meta skuid 0/);
-
-  await t.test('and neither is anything without root', async (t) => {
-    await load(device, 'true');
-    const { stdout } = await device.sh(
-      'chmod 755 /root; su nobody -s /bin/sh -c "tunnel-agent diagnose --json --only firewall.inbound" || true'.replace(
-        'tunnel-agent',
-        PROGRAM,
-      ),
-    );
-    const { checks } = JSON.parse(stdout) as { checks: { id: string; status: string; remedy: string }[] };
-    t.match(
-      checks.find(({ id }) => id === CHECK),
-      { status: 'unknown', remedy: /sudo tunnel-agent diagnose/ },
-    );
-  });
-
-  await t.test('nor without the program for rules that are there', async (t) => {
-    await load(device, 'iptables-legacy -P INPUT ACCEPT');
-    await device.sh(
-      'for each in iptables-legacy iptables; do mount --bind /bin/false $(readlink -f /usr/sbin/$each); done',
-    );
-    const { check } = await device.diagnose(ONLY);
-    t.match(check(CHECK), { status: 'unknown', summary: /rules of iptables-legacy \(filter\)/ });
-  });
-});
-
-t.test('streams of the Meeting tunnel have an address of their own', NEEDS, async (t) => {
-  const device = await machine(t);
-  await device.configure({
-    meeting: { deviceKey: 'a'.repeat(32), token: 'abcdef', proxy: { host: '127.0.0.1', port: 9 } },
-    services: { ssh: 22, http: 80 },
-    mdns: { enabled: false },
-  });
-  await device.sshd();
-  await load(device, chain('input', 'ip saddr 127.0.0.77 tcp dport 22 drop'));
-  expectCause(t, await device.diagnose(ONLY), CHECK, /ip saddr 127\.0\.0\.77/);
-  await load(device, chain('input', 'ip saddr 127.0.0.1 tcp dport 22 drop'));
-  expectHealthy(t, await device.diagnose(ONLY));
-  await load(device, chain('input', 'tcp dport 80 drop'));
-  const { check } = await device.diagnose(ONLY);
-  t.match(check(CHECK), { status: 'warn', summary: /for the service http, port 80/ });
-});
-
-t.test('the home network', NEEDS, async (t) => {
-  const device = await machine(t);
-  const closed =
-    'iptables -P INPUT DROP; iptables -A INPUT -i lo -j ACCEPT; iptables -A INPUT -p tcp --dport 22 -j ACCEPT';
-  await device.configure({ transport: 'none' });
-  await device.sshd();
-  const attempt = await packets(t, device.inLan, []);
-  await packets(t, device.inside, [8007]);
-  const toTunnel = { client: LAN_PEER, clientPort: 0, server: ADDRESS, port: 8007 };
-
-  await t.test('a device that offers to be paired, and lets nobody in', async (t) => {
-    await load(device, closed);
-    const { check } = await device.diagnose(ONLY);
-    t.match(check(CHECK), { status: 'warn', summary: /offers to be paired.* port 5000.*policy drop/ });
-    await device.sh(command(check(CHECK).remedy));
-    t.match((await device.diagnose(ONLY)).check(CHECK).summary, /UDP port 5353|port 8007/);
-  });
-
-  await t.test('a paired device whose client is shut out', async (t) => {
-    await load(device, closed);
-    await device.write('/root/.ssh/authorized_keys', `${freshKeyLine()}\n`, 0o600);
-    await device.write('/var/lib/zeroforce/ever-paired', '');
-    t.equal(await attempt(toTunnel, 200), 'silence');
-    const found = await device.diagnose(ONLY);
-    expectCause(t, found, CHECK, /drops every connection from the home network to port 8007.*policy drop/);
-    await device.sh(command(found.check(CHECK).remedy));
-    t.equal(await attempt(toTunnel, 10_000), 'greeted by 8007');
-  });
-
-  await t.test('only one machine of it may come in, or only some are shut out', async (t) => {
-    await load(device, `${closed}; iptables -A INPUT -s 192.168.77.200 -p tcp --dport 8007 -j ACCEPT`);
-    t.not((await device.diagnose(ONLY)).report.cause, CHECK);
-    await load(device, chain('input', 'ip saddr 192.168.77.0/25 tcp dport 8007 drop'));
-    expectHealthy(t, await device.diagnose(ONLY));
-  });
-
-  await t.test('ufw and firewalld are told in their own words', async (t) => {
-    await load(device, restore(UFW.replace('5000,8007', '5000')));
-    t.match((await device.diagnose(ONLY)).check(CHECK).remedy, /: ufw allow 8007\/tcp/);
-    await load(device, nft(FIREWALLD.replace('5000, 8007', '5000')));
-    t.match(
-      (await device.diagnose(ONLY)).check(CHECK).remedy,
-      /: firewall-cmd --permanent --add-port=8007\/tcp && firewall-cmd --reload/,
-    );
-  });
-
-  await t.test('the questions of mDNS are dropped', async (t) => {
-    await load(device, chain('input', 'udp dport 5353 drop'));
-    const { check } = await device.diagnose(ONLY);
-    t.match(check(CHECK), { status: 'warn', summary: /questions of mDNS.*udp dport 5353 drop/ });
-  });
-
-  await t.test('nobody is paired, and nobody is invited', async (t) => {
-    await device.sh('rm /root/.ssh/authorized_keys');
-    await device.configure({ transport: 'none', mdns: { enabled: false } });
-    await load(device, closed);
-    const found = await device.diagnose(ONLY);
-    expectHealthy(t, found);
-    t.match(found.check(CHECK).summary, /8007 and 5000 are closed to the home network/);
   });
 });

@@ -185,8 +185,9 @@ t.test('the decisions of the table are those of the real sshd', NEEDS, async (t)
     // Whoever is refused hears nothing for five seconds; the log says it at once.
     const refused = () => sshd.log().includes('Connection refused by tcp wrapper', before);
     await until('a decision of sshd', () => greeting !== null || refused());
-    t.equal(refused() ? 'no' : 'yes', granted, `${from}: ${allow} | ${deny}`.slice(0, 100));
-    if (!refused()) t.match(greeting, /^greeted by SSH-2\.0/);
+    // What stands in its place with `twist` is no sshd.
+    const isLetIn = !refused() && /^greeted by SSH-2\.0/.test(greeting ?? '');
+    t.equal(isLetIn ? 'yes' : 'no', granted, `${from}: ${allow} | ${deny}`.slice(0, 100));
   }
 });
 

@@ -2,6 +2,7 @@
 # Makes a throw-away machine of the namespaces it is started in (machine.ts), and stays as its first process.
 # $1: a folder for what the machine writes; $2: its name.
 set -eu
+exec 3<&0
 folder=$1
 mount -t tmpfs tmpfs "$folder"
 for each in etc root home opt boot var; do
@@ -37,8 +38,6 @@ ip link set eth0 up
 nsenter -t "$lan" -n sh -c 'ip link set lo up; ip addr add 192.168.77.1/24 dev eth0; ip link set eth0 up'
 ip route add default via 192.168.77.1
 echo "ready $lan"
-# Whoever loses its parent comes here, and must not stay as a zombie.
-while :; do
-  sleep 3600 &
-  wait $!
-done
+# Whoever loses its parent comes here, and must not stay as a zombie. It ends with the test that holds its input.
+cat <&3 >/dev/null &
+wait $!

@@ -94,7 +94,7 @@ export async function machine(t: Test, hostname = 'raspi'): Promise<Machine> {
       hostname,
     ],
     {
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['pipe', 'pipe', 'inherit'],
       env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
     },
   );

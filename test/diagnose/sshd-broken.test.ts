@@ -82,6 +82,19 @@ t.test('an sshd that listens and serves nobody', NEEDS, async (t) => {
     await sshd.stop();
   });
 
+  await t.test('it shuts the tunnel out (PerSourcePenalties)', async (t) => {
+    // The words of OpenSSH 9.8 and later; the one of this machine has no penalties.
+    await device.write(CONFIG, `${KEY}\n`);
+    const sshd = await device.start(
+      node(
+        'require("net").createServer((s) => { s.on("error", () => 0); s.end("Not allowed at this time\\r\\n"); }).listen(22, "0.0.0.0", () => console.log("up"))',
+      ),
+      /up/,
+    );
+    expectCause(t, await device.diagnose(), 'sshd.penalties', /sshd shuts out 127\.0\.0\.1/);
+    await sshd.stop();
+  });
+
   await t.test('its configuration was changed after it had started', async (t) => {
     const sshd = await device.sshd('PidFile /run/sshd.pid');
     await device.sh(`touch -d '1 hour ago' ${CONFIG}`);

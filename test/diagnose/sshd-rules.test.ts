@@ -305,6 +305,9 @@ t.test('whether somebody has what sshd asks for', async (t) => {
   t.match(judge('authenticationmethods publickey,password', technician, false), { total: 'no' }, 'both are asked for');
   t.match(judge('authenticationmethods publickey,password'), { total: 'yes' });
   t.match(judge('', root, false), { total: 'no', password: 'no' }, 'root needs a key');
+  const withPassword = { ...root, password: { kind: 'usable', expiresDay: null } } as const;
+  t.match(judge('', withPassword, false), { total: 'no' }, 'also where it has a password');
+  t.match(judge('permitrootlogin yes', withPassword, false), { total: 'yes' });
   t.match(judge('', root), { total: 'yes' });
   t.match(judge('permitrootlogin forced-commands-only', root), { total: 'no', uncommanded: [{}] });
   t.match(judge('passwordauthentication no\nauthorizedkeyscommand /bin/keys', technician, false), { total: 'maybe' });
@@ -338,6 +341,7 @@ t.test('PerSourcePenalties, in the words of OpenSSH 9.8 and 10, which are not on
   t.equal(kind(`persourcepenaltyexemptlist 192.168.0.0/16\n${on}`), 'threatened');
   t.equal(kind(`${on}\npersourcepenaltyexemptlist 192.168.0.0/16,127.0.0.0/8`), 'exempt');
   t.equal(kind(`${on}\npersourcepenaltyexemptlist 127.0.0.1`), 'threatened', 'the tunnel has an address of its own');
+  t.equal(kind(`${on}\npersourcepenaltyexemptlist 127.0.0.0/8,!127.0.0.77`), 'threatened', 'it is left out');
   t.equal(kind('PerSourcePenalties no\npersourcepenaltyexemptlist none'), 'none');
   t.equal(kind('port 22', { major: 9, minor: 2 }), 'none');
 });

@@ -77,7 +77,7 @@ t.test('an sshd that does not run, or not where the tunnel ends', NEEDS, async (
     await mute.stop();
   });
 
-  await t.test('another SSH server in its place is fine, and so is dropbear', async (t) => {
+  await t.test('another SSH server in its place is fine', async (t) => {
     const other = await device.start(
       node(
         'require("net").createServer((s) => { s.on("error", () => 0); s.write("hello\\r\\nSSH-2.0-other\\r\\n"); }).listen(22, "0.0.0.0", () => console.log("up"))',
@@ -96,7 +96,7 @@ t.test('healthy machines, and somebody who is not root', NEEDS, async (t) => {
 
   const kinds: Record<string, string> = {
     'as OpenSSH is by default': '',
-    'with PAM and a banner, as Debian has it': 'UsePAM yes\nKbdInteractiveAuthentication no\nX11Forwarding yes',
+    'with PAM, as Debian has it': 'UsePAM yes\nKbdInteractiveAuthentication no\nX11Forwarding yes',
     'on both families by name': 'ListenAddress ::\nListenAddress 0.0.0.0',
     'on two ports': 'Port 22\nPort 2222',
     'on loopback alone, where the tunnel ends': 'ListenAddress 127.0.0.1',
@@ -127,6 +127,19 @@ t.test('healthy machines, and somebody who is not root', NEEDS, async (t) => {
     t.equal(statusOf('sshd.banner'), 'ok');
     for (const id of ['sshd.config', 'sshd.users', 'sshd.keys']) t.equal(statusOf(id), 'unknown', id);
     await sshd.stop();
+  });
+
+  await t.test('started by systemd for a connection', requires('systemd-socket-activate'), async (t) => {
+    await device.write('/etc/ssh/sshd_config', 'HostKey /etc/ssh/machine_host_key\n', 0o600);
+    const socket = await device.start(
+      ['systemd-socket-activate', '-l', '0.0.0.0:22', '-a', '--inetd', '/usr/sbin/sshd', '-i'],
+      /Listening on/,
+    );
+    const found = await device.diagnose();
+    expectHealthy(t, found);
+    t.match(found.check('sshd.banner'), { status: 'ok', summary: /SSH-2\.0-OpenSSH/ });
+    t.equal(found.check('sshd.running').status, 'ok');
+    await socket.stop();
   });
 
   await t.test('dropbear', requires('dropbear'), async (t) => {

@@ -14,7 +14,7 @@ export function subject(change: Partial<Subject> = {}, config: Partial<Config> =
     settings: {
       config: { meeting: null, ssh: null, meetingApi: null, ...config } as Config,
       ...{ faults: [], notices: [], file: '/etc/zeroforce/config.json', origin: 'file' },
-      identity: { faults: [], set: [], missing: [] },
+      ...{ identity: { faults: [], set: [], missing: [] }, isReadable: true },
     },
     options: DEFAULT_OPTIONS,
     tools: {} as Tools,

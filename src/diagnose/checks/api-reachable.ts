@@ -24,33 +24,31 @@ export const apiReachable = defineCheck({
       symptom: `The device sends no heartbeats; the server lists it as disconnected. ${TUNNEL}`,
       meaning: 'Nothing listens at the address of the Meeting API: {what}',
       remedy:
-        'Compare the port in MEETING_API_URL with that of the server, and check that the server runs: curl -v {url}/api',
+        'Compare the port in MEETING_API_URL with that of the server, and check that the server runs: curl -v {page}',
     },
     noWay: {
       status: 'fail',
       symptom: `The device sends no heartbeats; the server lists it as disconnected. ${TUNNEL}`,
       meaning: 'There is no way to the Meeting API: {what}',
-      remedy: 'Check the default route and the firewall of the site: ip route; curl -v {url}/api',
+      remedy: 'Check the default route and the firewall of the site: ip route; curl -v {page}',
     },
     closed: {
       status: 'fail',
       symptom: `The device sends no heartbeats; the server lists it as disconnected. ${TUNNEL}`,
       meaning: 'The Meeting API closes the connection without an answer: {what}',
-      remedy:
-        'Check that MEETING_API_URL names the port of the API, then read the log of the server: curl -v {url}/api',
+      remedy: 'Check that MEETING_API_URL names the port of the API, then read the log of the server: curl -v {page}',
     },
     slow: {
       status: 'fail',
       symptom: 'Heartbeats fail now and then, or always; the server lists the device as disconnected.',
       meaning: 'The Meeting API is too slow, or silent: {what}',
-      remedy: 'See where the time goes, then look at the server or at the way to it: curl -v --max-time 30 {url}/api',
+      remedy: 'See where the time goes, then look at the server or at the way to it: curl -v --max-time 30 {page}',
     },
     certificate: {
       status: 'fail',
       symptom: 'The device sends no heartbeats; its log names a certificate.',
       meaning: 'The Meeting API cannot be trusted: {what}',
-      remedy:
-        'Check MEETING_API_CA, the name in MEETING_API_URL and the clock (date); the certificate: curl -v {url}/api',
+      remedy: 'Check MEETING_API_CA, the name in MEETING_API_URL and the clock (date); the certificate: curl -v {page}',
     },
     notTls: {
       status: 'fail',
@@ -76,14 +74,14 @@ export const apiReachable = defineCheck({
       symptom: 'The device sends no heartbeats; its log names a status of 500 or above.',
       meaning: 'The Meeting server, or what stands before it, fails: {what}',
       remedy:
-        'Ask the operator of the server to read its log; here nothing is to be done. To see the answer: curl -v {url}/api',
+        'Ask the operator of the server to read its log; here nothing is to be done. To see the answer: curl -v {page}',
     },
     notApi: {
       status: 'fail',
       symptom: 'The device sends no heartbeats, although the server answers.',
       meaning: 'What answers is not the Meeting API: {what}',
       remedy:
-        'Set MEETING_API_URL to the base address of the API, without the page of the server or a portal of the site: curl -v {url}/api',
+        'Set MEETING_API_URL to the base address of the API, without the page of the server or a portal of the site: curl -v {page}',
     },
     wrongPath: {
       status: 'fail',
@@ -95,7 +93,7 @@ export const apiReachable = defineCheck({
       status: 'unknown',
       symptom: 'The device sends no heartbeats.',
       meaning: 'Whether the Meeting API answers could not be found out: {what}',
-      remedy: 'Try it by hand: curl -v {url}/api',
+      remedy: 'Try it by hand: curl -v {page}',
     },
   },
   async run(facts, say) {
@@ -105,7 +103,8 @@ export const apiReachable = defineCheck({
     const { failure, evidence } = asked;
     if (failure === null) return say.ok(`${api.url} answers`, evidence);
     const { host } = new URL(api.url);
-    const values = { what: whatOf(failure.message), url: api.url, host: host.replace(/:\d+$/, '') };
+    const page = `${api.url.replace(/\/api$/, '')}/api`; // deployed files have it with and without
+    const values = { what: whatOf(failure.message), url: api.url, page, host: host.replace(/:\d+$/, '') };
     const meaning = meaningOf(failure);
     if (meaning?.check === 'api.reachable') return say.found(meaning.finding, values, evidence);
     if (meaning?.finding === 'notProvisioned' && !speaksOfDevice(failure) && (await facts.get(apiServed)) === false) {

@@ -24,7 +24,7 @@ export const configIdentity = defineCheck({
       remedy: 'Run it as root: sudo tunnel-agent diagnose',
     },
   },
-  run({ config, isRoot, settings: { identity, file } }, say) {
+  run({ config, isRoot, settings: { identity, file, isReadable } }, say) {
     const { faults, set, missing } = identity;
     if (faults.length > 0) {
       const unreadable = !isRoot && faults.every((fault) => fault.includes('that the service may read'));
@@ -36,6 +36,8 @@ export const configIdentity = defineCheck({
       return say.ok(`${meeting.deviceKey} at the Meeting proxy ${host}:${port}`, `read ${file}`);
     }
     if (ssh !== null) return say.ok(`at the SSH gateway ${ssh.host}:${ssh.port}`, `read ${file}`);
+    // Then nothing that rests on it is looked at: it would say that there is no tunnel.
+    if (!isReadable) return say.skip(`not known, because this user may not read ${file}`);
     // Addresses are delivered to whole fleets, and older software gives every device a key: only a token is meant.
     if (set.some((key) => key.endsWith('.token'))) {
       return say.found('half', { set: set.join(', '), missing: missing.join(', '), file }, `read ${file}`);

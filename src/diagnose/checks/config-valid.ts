@@ -1,6 +1,5 @@
 import { FAILURES, type FailureCode } from '../../support/failures.ts';
 import { defineCheck } from '../check.ts';
-import { cannotRead } from '../probes/access.ts';
 
 /**
  * Notes that are no alarm: a device for pairing alone needs no identity, and an address without TLS is what its
@@ -42,9 +41,9 @@ export const configValid = defineCheck({
       remedy: 'Run it as root: sudo tunnel-agent diagnose',
     },
   },
-  async run({ settings: { faults, notices, file, origin } }, say) {
+  run({ settings: { faults, notices, file, origin, isReadable } }, say) {
     const evidence = `read ${file}; the service would run with ${ORIGINS[origin]}`;
-    if (await cannotRead(file)) return say.found('unreadable', { file }, evidence);
+    if (!isReadable) return say.found('unreadable', { file }, evidence);
     if (faults.length > 0) return say.found('broken', { faults: faults.join(' | '), file }, evidence);
     const notes = notices.filter(({ code }) => !BY_THE_WAY.has(code));
     const told = notes.map(({ sentence }) => sentence).join(' | ');

@@ -88,6 +88,8 @@ export const diskWritable = defineCheck({
     const evidence = places.map(describe).join('\n');
     const failed = places.flatMap((place) => {
       const name = nameOf(place, facts.isRoot);
+      // Then it is as it was asked for.
+      if (name === 'keyReadOnly' && facts.config.pairing.policy === 'locked') return [];
       return name === null ? [] : [{ place, name }];
     });
     const { restart } = await facts.get(agentService);
@@ -107,7 +109,13 @@ export const diskWritable = defineCheck({
       const { what, folder, room } = tight;
       return say.found('nearlyFull', { what, folder, room: describeRoom(room) }, evidence);
     }
-    return say.ok('state folder, run folder and the folder of the key can be written', evidence);
+    const isLocked = places.some(({ problem }) => problem !== null);
+    return say.ok(
+      isLocked
+        ? 'state folder and run folder can be written; that of the key cannot, and pairing is locked'
+        : 'state folder, run folder and the folder of the key can be written',
+      evidence,
+    );
   },
 });
 

@@ -66,7 +66,7 @@ export const firewallInbound = defineCheck({
       symptom: 'Nobody knows whether the firewall of the device keeps somebody out.',
       meaning: 'The rules could not all be read: {why}',
       remedy:
-        'Run it as root, with the program that is missing: sudo tunnel-agent diagnose; apt-get install nftables iptables',
+        'Run it as root: sudo tunnel-agent diagnose; where a program is missing: apt-get install nftables iptables',
     },
   },
   async run(facts, say) {

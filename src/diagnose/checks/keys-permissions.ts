@@ -81,7 +81,8 @@ export const keysPermissions = defineCheck({
       const { at, why, command } = closed;
       return say.found('unreadable', { user: user.name, path: at.path, why, command }, evidence);
     }
-    return say.ok(`nobody but ${user?.name ?? `user ${uid}`} and root can change it`, evidence);
+    const others = uid === 0 ? '' : `${user?.name ?? `user ${uid}`} and `;
+    return say.ok(`nobody but ${others}root can change it`, evidence);
   },
 });
 

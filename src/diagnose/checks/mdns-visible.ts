@@ -1,3 +1,4 @@
+import { networkInterfaces } from 'node:os';
 import { asFailure } from '../../support/failures.ts';
 import { cleanText } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
@@ -82,10 +83,22 @@ export const mdnsVisible = defineCheck({
     if (why !== null) return say.found('unsure', { why }, said);
     const evidence = `${said}\nbrowsed: ${found === null ? 'it was not found' : `found at ${found.addresses.join(', ')}`}`;
     if (mdns.renamed) return say.found('renamed', { name: cleanText(name), start }, evidence);
+    if (found === null && isChanging(mdns)) {
+      return say.found('unsure', { why: 'the network of this machine has changed a moment ago' }, evidence);
+    }
     if (found === null) return say.found('unheard', { name: cleanText(name), start }, evidence);
     return say.ok(`found as ${cleanText(name)}`, evidence);
   },
 });
+
+/** Whether the service has still to find out what the network is now: until then it is silent for seconds. */
+function isChanging({ interfaces }: NonNullable<ServiceStatus['mdns']>): boolean {
+  const present = networkInterfaces();
+  const has = (link: string, address: string) => present[link]?.some((each) => each.address === address) ?? false;
+  return interfaces.some(
+    ({ name, addresses, state }) => state === 'claiming' || !addresses.every((address) => has(name, address)),
+  );
+}
 
 /** This device as a client would find it. */
 async function look(

@@ -2,7 +2,7 @@ import { realpath } from 'node:fs/promises';
 import { defineCheck } from '../check.ts';
 import type { Facts } from '../facts.ts';
 import { type Holder, holders } from '../probes/credentials.ts';
-import { logins } from '../probes/logins.ts';
+import { logins, MAX_LOGINS } from '../probes/logins.ts';
 import type { Role } from '../probes/sshd.ts';
 import { logged } from '../probes/sshd-log.ts';
 import type { KeyFileFact } from '../sshd/credentials.ts';
@@ -49,7 +49,7 @@ const check = (role: Role) => {
         status: 'unknown',
         symptom: 'Whether somebody has a key or a password for this device cannot be seen.',
         meaning: 'Whether {user} can log in is not known: {why}.',
-        remedy: 'Try it, or run this as root: sudo tunnel-agent diagnose',
+        remedy: 'Try it, or run this as root, and say who is to log in: sudo tunnel-agent diagnose --user NAME',
       },
     },
     async run(facts, say) {
@@ -105,6 +105,9 @@ const check = (role: Role) => {
           );
         }
         const user = holders.map(({ name }) => name).join(', ');
+        if ((await facts.get(logins(role))).length === MAX_LOGINS) {
+          return say.found('notKnown', { user, why: `only the first ${MAX_LOGINS} users were looked at` }, evidence);
+        }
         const files = holders.map(paths).join(' ');
         const of = (has: (holder: Holder) => boolean) => holders.find(has);
         const foreign = of(({ credentials }) => credentials.foreign.length > 0);

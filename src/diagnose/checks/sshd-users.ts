@@ -1,5 +1,5 @@
 import { defineCheck } from '../check.ts';
-import { type Login, logins } from '../probes/logins.ts';
+import { type Login, logins, MAX_LOGINS } from '../probes/logins.ts';
 import type { Role } from '../probes/sshd.ts';
 import { logged } from '../probes/sshd-log.ts';
 import type { AccessReason } from '../sshd/access.ts';
@@ -59,7 +59,7 @@ const check = (role: Role) => {
         status: 'unknown',
         symptom: 'Only root can ask sshd whom it lets in.',
         meaning: 'Whom sshd lets in is not known: {why}.',
-        remedy: 'Run this as root: sudo tunnel-agent diagnose',
+        remedy: 'Run this as root, and say who is to log in: sudo tunnel-agent diagnose --user NAME',
       },
     },
     async run(facts, say) {
@@ -77,6 +77,13 @@ const check = (role: Role) => {
       const unknown = all.find(({ access }) => access.kind === 'unknown');
       if (unknown?.access.kind === 'unknown') return say.found('notKnown', { why: unknown.access.because });
 
+      if (all.length === MAX_LOGINS) {
+        return say.found(
+          'notKnown',
+          { why: `only the first ${MAX_LOGINS} users were looked at, and none of them` },
+          evidence,
+        );
+      }
       const reason = commonReason(all);
       const users = all.filter((login) => reasonOf(login) === reason);
       const because = users[0]?.access.kind === 'refused' ? users[0].access.because : '';

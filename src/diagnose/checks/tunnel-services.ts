@@ -8,7 +8,7 @@ const LOOPBACK = '127.0.0.1';
 export const tunnelServices = defineCheck({
   id: 'tunnel.services',
   title: 'the other services of the tunnel can be reached',
-  dependsOn: ['config.valid'],
+  dependsOn: ['config.identity'],
   findings: {
     elsewhere: {
       status: 'warn',

@@ -1,6 +1,6 @@
 import { address } from './addresses.ts';
-import type { PacketFilter, Passage } from './evaluate.ts';
-import type { Chain, Decision, Field, Lookup, Packet, Ruleset } from './model.ts';
+import type { PacketFilter, Passage, Place } from './evaluate.ts';
+import type { Chain, Decision, Field, Hook, Lookup, Packet, Ruleset } from './model.ts';
 
 // What has to come in, as packets.
 
@@ -52,11 +52,13 @@ export function fateOf(connection: Connection, filter: PacketFilter): Fate {
     const passages = FLAGS[name].map((tcpflags) => {
       const packet = packetOf(connection, name, tcpflags);
       const answers = isAnswer(name);
-      if (name !== 'first packet' && !tracked) packet.ctstate = answers ? INVALID : NEW;
+      // Whose beginning was not tracked is taken for a new one, as soon as that is possible.
+      if (name !== 'first packet' && !tracked) packet.ctstate = name === 'answer' ? INVALID : NEW;
       if (server !== null && answers) [packet.saddr, packet.sport] = [server.address, server.port];
-      if (server !== null && name === 'later packets') [packet.daddr, packet.dport] = [server.address, server.port];
       packet.ctmark = ctmark;
-      return { packet, ...travel(packet, connection, name, filter) };
+      const isNew = name === 'first packet' || packet.ctstate === NEW;
+      const target = server === null || answers ? null : { daddr: server.address, dport: server.port };
+      return { packet, ...travel(packet, connection, { name, isNew, target }, filter) };
     });
     const blocked = passages.map((passage) => passage.blocked).filter((decision) => decision !== null);
     const [by] = blocked;
@@ -64,6 +66,9 @@ export function fateOf(connection: Connection, filter: PacketFilter): Fate {
     const [first] = passages;
     if (first === undefined) continue;
     doubts.push(...blocked, ...first.doubts);
+    if (name !== 'first packet' && first.diverted !== null) doubts.push(first.diverted);
+    // What is not tracked does not get back the address that was asked for.
+    if (diverted !== null && first.packet.ctstate === UNTRACKED) doubts.push(diverted);
     ctmark = first.packet.ctmark;
     if (name === 'first packet') {
       tracked = first.packet.ctstate !== UNTRACKED;
@@ -120,24 +125,20 @@ function packetOf(connection: Connection, name: PacketName, tcpflags: bigint): P
 function travel(
   packet: Packet,
   { device, outward, server, port }: Connection,
-  name: PacketName,
+  { name, isNew, target }: { name: PacketName; isNew: boolean; target: Place['target'] },
   filter: PacketFilter,
 ): Passage {
   const leaving = device === 'lo' || outward !== isAnswer(name);
   const arriving = device === 'lo' || !leaving;
-  const first = name === 'first packet';
   const total: { blocked: Decision | null; doubts: Decision[]; diverted: Decision | null } = {
     blocked: null,
     doubts: [],
     diverted: null,
   };
-  const pass = (
-    hook: 'ingress' | 'prerouting' | 'input' | 'output' | 'postrouting',
-    tracked: boolean,
-    nat: boolean,
-  ) => {
+  const pass = (hook: Hook, tracked: boolean, nat: boolean, towards: Place['target'] = null) => {
     if (total.blocked !== null) return;
-    const { blocked, doubts, diverted } = filter.pass(packet, { hook, device, tracked, nat });
+    const place = { hook, device, tracked, nat, target: towards };
+    const { blocked, doubts, diverted } = filter.pass(packet, place);
     total.blocked = blocked;
     total.doubts.push(...doubts);
     total.diverted ??= diverted;
@@ -145,16 +146,16 @@ function travel(
   const known = device === '' ? undefined : device;
   if (leaving) {
     [packet.iif, packet.oif, packet.iiftype] = ['', known, undefined];
-    pass('output', false, first);
-    pass('postrouting', true, first);
+    pass('output', false, isNew, target);
+    pass('postrouting', true, isNew);
   }
   if (arriving) {
     // On its way out, the answer of a diverted connection got the address back that was asked for.
     if (leaving && isAnswer(name)) [packet.saddr, packet.sport] = [address(server) ?? undefined, BigInt(port)];
     [packet.iif, packet.oif, packet.iiftype] = [known, '', device === 'lo' ? 772n : 1n];
     pass('ingress', leaving, false);
-    pass('prerouting', leaving, first && !leaving);
-    pass('input', true, first && !leaving);
+    pass('prerouting', leaving, isNew && !leaving, leaving ? null : target);
+    pass('input', true, isNew && !leaving);
   }
   return total;
 }

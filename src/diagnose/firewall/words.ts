@@ -39,11 +39,12 @@ export function permit(decision: Decision, connection: Connection, packet: Packe
   if (isIptables(base)) {
     const program = base.tool === 'iptables-legacy' ? 'iptables-legacy' : 'iptables';
     const table = base.table === 'filter' ? '' : ` -t ${base.table}`;
-    const port = local ? '' : ` -p ${connection.protocol} --${end} ${connection.port}`;
-    return `${program}${table} -I ${base.name}${leaves ? ' -o' : ' -i'} ${device}${port} -j ACCEPT`;
+    const ports = local ? '' : ` -p ${protocol} --${end} ${port}`;
+    const way = device === '' ? '' : `${leaves ? ' -o' : ' -i'} ${device}`;
+    return `${program}${table} -I ${base.name}${way}${ports} -j ACCEPT`;
   }
   const ports = local ? '' : ` ${protocol} ${end} ${port}`;
-  const at = base.family === 'netdev' ? '' : ` ${leaves ? 'oifname' : 'iifname'} ${device}`;
+  const at = base.family === 'netdev' || device === '' ? '' : ` ${leaves ? 'oifname' : 'iifname'} ${device}`;
   return `nft insert rule ${base.family} ${base.table} ${base.name}${at}${ports} accept`;
 }
 

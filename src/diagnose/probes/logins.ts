@@ -39,7 +39,7 @@ async function accountOf(facts: Facts, name: string): Promise<Account | null> {
 }
 
 /** Each costs a process of sshd where the configuration has Match blocks. */
-const MAX_LOGINS = 12;
+export const MAX_LOGINS = 12;
 
 /**
  * Who may want to log in: the user that was named, else root and every person with a shell; with the dedicated sshd the

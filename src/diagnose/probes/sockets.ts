@@ -32,7 +32,7 @@ export interface Listener extends ListeningSocket {
 
 export interface Listeners {
   readonly all: readonly Listener[];
-  /** Whether the owners could be looked for in all programs: only root may. */
+  /** Whether the owners could be looked for in all programs: only root may, and not everywhere. */
   readonly ownersKnown: boolean;
 }
 
@@ -42,7 +42,8 @@ export const listeners: Probe<Listeners> = async (facts) => {
   const sockets = ['tcp', 'tcp6'].flatMap((name) => listeningSockets(text(`/proc/net/${name}`), littleEndian));
   const all = await facts.get(programs);
   const holders = await holdersOf(new Set(sockets.map(({ inode }) => inode)), all);
-  const ownersKnown = facts.isRoot;
+  // Root of a container may lack the right to look into other programs.
+  const ownersKnown = facts.isRoot && list('/proc/1/fd').length > 0;
   const dualStack = text('/proc/sys/net/ipv6/bindv6only').trim() !== '1';
   return {
     all: sockets.map((socket) => {
