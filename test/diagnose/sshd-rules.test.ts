@@ -293,7 +293,7 @@ t.test('keys, their options, and where they are looked for', async (t) => {
   ]);
 });
 
-t.test('whatever options a key has, they are read as they were written, and the key is found', async (t) => {
+t.test('whatever options a key has, they are read as they were written, and the key is found', async () => {
   const option = fc.record({
     name: fc.stringMatching(/^[a-z][a-z-]{0,12}$/),
     value: fc.option(fc.stringMatching(/^(?:[a-z ,=!*:.'#-]|"|\\\\[a-z])*$/)),
