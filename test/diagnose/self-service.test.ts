@@ -36,7 +36,7 @@ t.test('the service itself', requires(...NEEDS_MACHINE), async (t) => {
   await t.test('it was killed, and left its socket', async (t) => {
     await device.service();
     const pid = await pidOf(device);
-    await device.sh(`kill -9 ${pid}; while grep -q . /proc/${pid}/cmdline 2>/dev/null; do sleep 0.01; done`);
+    await device.sh(`kill -9 ${pid}; while grep -qs '^State:.[^ZX]' /proc/${pid}/status; do sleep 0.01; done`);
     const found = await device.examine();
     expectCause(t, found, 'service.running', /does not run/);
     t.match(found.check('service.running').evidence, /no process tunnel-agent run/);
