@@ -8,6 +8,8 @@ import { constants } from 'node:os';
 
 /** To end children and to remove what is temporary. */
 const GRACE_MS = 500;
+/** A dial that is under way is ended in order, within 3 s. */
+const SIGNAL_GRACE_MS = 5_000;
 /** As many calls may hang without keeping the others; libuv has 4 threads otherwise. */
 export const THREADS = '16';
 export const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -26,8 +28,12 @@ export async function inOwnProcess(): Promise<number> {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: { UV_THREADPOOL_SIZE: THREADS, ...process.env },
   });
-  // From a terminal it gets them itself, too; it must not mind a second one.
-  for (const signal of SIGNALS) process.on(signal, () => child.kill(signal));
+  // From a terminal it gets them itself, too; it must not mind a second one. A check that calculates without end hears none.
+  const end = (signal: NodeJS.Signals) => {
+    child.kill(signal);
+    setTimeout(() => child.kill('SIGKILL'), SIGNAL_GRACE_MS).unref();
+  };
+  for (const signal of SIGNALS) process.on(signal, end);
   let said: number | null = null;
   child.on('message', (code) => {
     said = Number(code);

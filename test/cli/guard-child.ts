@@ -1,4 +1,4 @@
-// A command that hangs in a call that nobody can end: argv FIFO CODE. Run by itself, it guards; guarded, it hangs.
+// A command that hangs in a call that nobody can end: argv FIFO CODE; with CODE `busy` it calculates without end. Run by itself, it guards; guarded, it hangs.
 import { open } from 'node:fs';
 import { inOwnProcess, isGuarded, leave } from '../../src/cli/guard.ts';
 
@@ -11,6 +11,7 @@ if (!isGuarded()) {
   // Other files can be read all the same.
   open('/dev/null', 'r', () => {
     process.stdout.write('done\n');
+    while (code === 'busy') Math.sqrt(2);
     if (code !== undefined) leave(Number(code));
   });
 }

@@ -14,8 +14,8 @@ async function fifoIn(t: Test): Promise<string> {
   return path;
 }
 
-async function start(t: Test): Promise<{ guard: ReturnType<typeof spawn>; guarded: number }> {
-  const guard = spawn(...withoutTap(process.execPath, [CHILD, await fifoIn(t)]), {
+async function start(t: Test, ...more: string[]): Promise<{ guard: ReturnType<typeof spawn>; guarded: number }> {
+  const guard = spawn(...withoutTap(process.execPath, [CHILD, await fifoIn(t), ...more]), {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let said = '';
@@ -41,4 +41,11 @@ t.test('a signal reaches the guarded process', async (t) => {
   guard.kill('SIGTERM');
   t.strictSame(await once(guard, 'exit'), [143, null]);
   await until('the end of the guarded process', () => !existsSync(`/proc/${guarded}`));
+});
+
+t.test('a signal ends one that is too busy to hear it', async (t) => {
+  const { guard, guarded } = await start(t, 'busy');
+  guard.kill('SIGINT');
+  await once(guard, 'exit');
+  t.notOk(existsSync(`/proc/${guarded}`));
 });

@@ -2,6 +2,7 @@ import t from 'tap';
 import { Secret } from '../../src/config/secret.ts';
 import type { Config } from '../../src/config/types.ts';
 import { printableOutcome, secretsOf } from '../../src/diagnose/printable.ts';
+import { describeProgram } from '../../src/diagnose/probes/socket-holders.ts';
 
 const withTokens = (meeting: string | null, ssh: string | null = null, meetingApi: string | null = null) => {
   const part = (token: string | null) => (token === null ? null : { token: new Secret(token) });
@@ -53,4 +54,13 @@ t.test('what is long is cut, and says so', async (t) => {
 
 t.test('a cut through a character of two halves leaves no half', async (t) => {
   t.equal(evidenceOf(`${'x'.repeat(1_999)}😀`), `${'x'.repeat(1_999)}…`);
+});
+
+t.test('a program of somebody else is described without its password', async (t) => {
+  const described = (...words: string[]) => describeProgram({ pid: 12, name: 'mqtt', words });
+  t.equal(described('python3', '-m', 'http.server'), 'python3 -m http.server (process 12)');
+  t.equal(described('mqtt', '--password', 'hunter2', '-v'), 'mqtt --password [secret] -v (process 12)');
+  t.equal(described('sh', '-c', 'TOKEN=hunter2 exec x'), 'sh -c TOKEN=[secret] exec x (process 12)');
+  t.notMatch(described('x'.repeat(60), '--password', 'hunter2'.repeat(9)), /hunter/, 'cut after it was masked');
+  t.equal(described(''), 'mqtt (process 12)');
 });

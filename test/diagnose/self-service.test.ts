@@ -35,7 +35,8 @@ t.test('the service itself', requires(...NEEDS_MACHINE), async (t) => {
 
   await t.test('it was killed, and left its socket', async (t) => {
     await device.service();
-    await device.sh(`kill -9 ${await pidOf(device)}`);
+    const pid = await pidOf(device);
+    await device.sh(`kill -9 ${pid}; while grep -qs '^State:.[^ZX]' /proc/${pid}/status; do sleep 0.01; done`);
     const found = await device.examine();
     expectCause(t, found, 'service.running', /does not run/);
     t.match(found.check('service.running').evidence, /no process tunnel-agent run/);

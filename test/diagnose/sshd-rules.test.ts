@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import t from 'tap';
 import type { Listener, RunningProgram } from '../../src/diagnose/probes/sockets.ts';
 import { listeningSockets, reaches } from '../../src/diagnose/socket-table.ts';
@@ -290,6 +291,22 @@ t.test('keys, their options, and where they are looked for', async (t) => {
     '/etc/k/technician',
     '/home/technician/%x',
   ]);
+});
+
+t.test('whatever options a key has, they are read as they were written, and the key is found', async () => {
+  const option = fc.record({
+    name: fc.stringMatching(/^[a-z][a-z-]{0,12}$/),
+    value: fc.option(fc.stringMatching(/^(?:[a-z ,=!*:.'#-]|"|\\\\[a-z])*$/)),
+  });
+  const written = ({ name, value }: { name: string; value: string | null }) =>
+    value === null ? name : `${name}="${value.replaceAll('"', '\\"')}"`;
+  fc.assert(
+    fc.property(fc.array(option, { minLength: 1, maxLength: 5 }), (options) => {
+      const line = `${options.map(written).join(',')} ssh-ed25519 ${KEY}`;
+      const read = authorizedKeys(line).map(({ key, options }) => [key, options.map(written)]);
+      return JSON.stringify(read) === JSON.stringify([[KEY, options.map(written)]]);
+    }),
+  );
 });
 
 t.test('whether somebody has what sshd asks for', async (t) => {

@@ -1,9 +1,11 @@
+import { readFile } from 'node:fs/promises';
 import t from 'tap';
 import { requires } from '../support/requires.ts';
 import { machine, NEEDS_MACHINE } from './machine.ts';
 import { sshMachine } from './ssh-machine.ts';
 
-const NEEDS = requires(...NEEDS_MACHINE, 'dropbear');
+const AS_TECHNICIAN = ['setpriv', '--reuid=1500', '--clear-groups'];
+const NEEDS = requires(...NEEDS_MACHINE, 'dropbear', 'setpriv', 'tar');
 
 t.test('what another user of the device has put there is not believed', NEEDS, async (t) => {
   const device = await sshMachine(t);
@@ -14,10 +16,34 @@ t.test('what another user of the device has put there is not believed', NEEDS, a
       'cd /home/technician; cp /usr/sbin/dropbear sshd; chown 1500 sshd; dropbearkey -t ed25519 -f key >/dev/null 2>&1; chown 1500 key',
     );
     const listens = ['/home/technician/sshd', '-F', '-E', '-p', '8007', '-r', '/home/technician/key'];
-    const fake = await device.start(['setpriv', '--reuid=1500', '--clear-groups', ...listens], /Not backgrounding/);
+    const fake = await device.start([...AS_TECHNICIAN, ...listens], /Not backgrounding/);
     const { check } = await device.diagnose();
     t.match(check('sshd.binary').evidence, /found \/usr\/sbin\/sshd/);
     await fake.stop();
+  });
+
+  await t.test('a process that he calls the service does not lend its files to the bundle', async (t) => {
+    const O_PATH = 0o10000000; // nobody needs rights for that
+    const service = "['-e', 'setTimeout(() => {}, 60_000)', '--', '/x/tunnel-agent', 'run']";
+    const script = `const fd = require('node:fs').openSync('/etc/shadow', ${O_PATH});
+      require('node:child_process').spawn(process.execPath, ${service}, { stdio: ['ignore', fd, 'inherit'] });
+      console.log('ready');`;
+    const fake = await device.start([...AS_TECHNICIAN, process.execPath, '-e', script], /ready/);
+    await device.sh('umask 077; mkdir /run/out');
+    await device.diagnose(['--no-network', '--only', 'config.valid', '--bundle', '/run/out/b.tar.gz']);
+    const { stdout } = await device.sh('tar -xzOf /run/out/b.tar.gz');
+    t.match(stdout, 'standard output of the service');
+    t.notMatch(stdout, /^technician:.*:19000:/m);
+    await fake.stop();
+  });
+
+  await t.test('a key file with one endless line takes no time', async (t) => {
+    const key = (await readFile(device.path('/etc/ssh/machine_host_key.pub'), 'utf8')).trim();
+    await device.sh('install -d -m 700 -o 1500 -g 1500 /home/technician/.ssh');
+    await device.write('/home/technician/.ssh/authorized_keys', `${'a'.repeat(900_000)}"" ${key}\n`);
+    await device.sh('chown 1500 /home/technician/.ssh/authorized_keys');
+    const { report } = await device.diagnose(['--no-network', '--only', 'sshd.*']);
+    t.ok(report.durationMs < 5_000, `${report.durationMs} ms`);
   });
 });
 

@@ -2,8 +2,10 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { homedir, networkInterfaces, release, uptime } from 'node:os';
 import { dirname, join } from 'node:path';
+import { readSmallFile } from '../../support/small-file.ts';
 import { hostAndPort } from '../../support/text.ts';
 import type { Facts } from '../facts.ts';
+import { KEY_FILE_MAX_BYTES } from '../probes/credentials.ts';
 import { listeners, programs } from '../probes/sockets.ts';
 import { sshServer } from '../probes/sshd.ts';
 import { configFiles, sshdProgram } from '../probes/sshd-config.ts';
@@ -167,8 +169,8 @@ async function keys({ config }: Facts): Promise<string> {
 
 async function keyFile(path: string): Promise<string> {
   const above = await Promise.all([path, dirname(path), dirname(dirname(path))].map(mode));
-  const text = await readFile(path, 'utf8').catch(() => '');
-  const lines = authorizedKeys(text).map(({ type, options, key }) => {
+  const file = await readSmallFile(path, KEY_FILE_MAX_BYTES).catch(() => null);
+  const lines = authorizedKeys(file?.bytes.toString('utf8') ?? '').map(({ type, options, key }) => {
     const digest = createHash('sha256').update(Buffer.from(key, 'base64')).digest('base64').replace(/=+$/, '');
     const named = options.map(({ name }) => name).join(',') || 'no options';
     return `  ${type} SHA256:${digest} (${named})`;

@@ -1,4 +1,5 @@
 import { readlinkSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { fileErrorReason } from '../../support/atomic-file.ts';
 import type { Facts } from '../facts.ts';
 import { serviceProcesses } from '../probes/service-processes.ts';
@@ -60,11 +61,20 @@ async function standardOutput(facts: Facts): Promise<string> {
       const target = readlinkSync(`/proc/${pid}/fd/1`);
       if (target === '/dev/null') return `process ${pid} writes its log to /dev/null: nobody keeps it`;
       const where = `process ${pid} writes its log to ${target}`;
-      if (!target.startsWith('/') || target.startsWith('/dev/')) return where;
+      if (!target.startsWith('/') || target.startsWith('/dev/') || !(await isWrittenTo(pid))) return where;
       return `${where}:\n${lastLines(await endOf(`/proc/${pid}/fd/1`, MAX_FILE_BYTES))}`;
     }),
   );
   return texts.join('\n');
+}
+
+/** O_ACCMODE of open(2): not 0 where it may be written. */
+const ACCESS_MODE = 0o3;
+
+/** With O_PATH anybody can hold a file that he may not open: one that is written to was opened with the right to do so. */
+async function isWrittenTo(pid: number): Promise<boolean> {
+  const flags = /^flags:\s*([0-7]+)$/m.exec(await readFile(`/proc/${pid}/fdinfo/1`, 'latin1'))?.[1] ?? '0';
+  return (Number.parseInt(flags, 8) & ACCESS_MODE) !== 0;
 }
 
 function ourLines(text: string): string {

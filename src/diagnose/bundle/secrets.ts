@@ -14,6 +14,8 @@ const MAX_FILES_A_FOLDER = 64;
 const MAX_SECRET_CHARACTERS = 4096;
 /** Of programs that are not ours: a short one is more likely a switch than a secret. */
 const MIN_FOREIGN_CHARACTERS = 6;
+/** Any user can call any number of words secrets, and each is looked for in all texts. */
+const MAX_FOREIGN = 400;
 
 /** Folders with files about how the service is started, among those of others. */
 const START_FOLDERS = ['/etc/default', '/etc/conf.d', '/etc/init.d', '/etc/systemd/system', '/etc/profile.d'];
@@ -45,9 +47,9 @@ export async function knownSecrets(facts: Facts, source: LoadOptions): Promise<s
     ...(await Promise.all([...new Set(named)].map(textOf))).flatMap(wholeAndLines),
   ];
   const given = (await facts.get(programs)).flatMap(({ words }) => namedSecrets(words.join(' ')));
-  const foreign = [...environments.flatMap(secretsIn), ...given].filter(
-    ({ length }) => length >= MIN_FOREIGN_CHARACTERS,
-  );
+  const foreign = [...new Set([...environments.flatMap(secretsIn), ...given])]
+    .filter(({ length }) => length >= MIN_FOREIGN_CHARACTERS)
+    .slice(0, MAX_FOREIGN);
   return [...new Set([...own, ...foreign])].filter(({ length }) => length > 0 && length <= MAX_SECRET_CHARACTERS);
 }
 

@@ -1,7 +1,7 @@
-import { cleanText } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
 import { NOT_ASKED } from '../findings.ts';
 import { service } from '../probes/service.ts';
+import { describeProgram } from '../probes/socket-holders.ts';
 import { programs } from '../probes/sockets.ts';
 import { isAgent, isContested } from '../proxy/service-tunnel.ts';
 
@@ -41,7 +41,7 @@ export const identityDuplicate = defineCheck({
     const evidence = `${counted}; ${Math.round((last?.agoMs ?? 0) / 1000)} s ago: ${last?.sentence}`;
     const twin = (await facts.get(programs)).find(({ pid, words }) => pid !== status.pid && isAgent(words));
     if (twin === undefined) return say.found('duplicate', { kind, settings }, evidence);
-    const program = `${cleanText(twin.words.join(' '), 80)} (process ${twin.pid})`;
+    const program = describeProgram(twin);
     return say.found('twin', { program, settings }, evidence);
   },
 });

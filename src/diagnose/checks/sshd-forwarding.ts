@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises';
+import { readSmallFile } from '../../support/small-file.ts';
 import { defineCheck } from '../check.ts';
 import type { Facts } from '../facts.ts';
-import { holders } from '../probes/credentials.ts';
+import { holders, KEY_FILE_MAX_BYTES } from '../probes/credentials.ts';
 import { logins } from '../probes/logins.ts';
 import type { Role } from '../probes/sshd.ts';
 import { logged } from '../probes/sshd-log.ts';
@@ -95,8 +95,8 @@ const check = (role: Role) => {
 
 /** What the paired key may forward; null where there is none, or it cannot be read. */
 async function keyForwarding({ config }: Facts): Promise<KeyForwarding | null> {
-  const text = await readFile(config.pairing.authorizedKeysFile, 'utf8').catch(() => '');
-  const [key] = authorizedKeys(text);
+  const file = await readSmallFile(config.pairing.authorizedKeysFile, KEY_FILE_MAX_BYTES).catch(() => null);
+  const [key] = authorizedKeys(file?.bytes.toString('utf8') ?? '');
   return key === undefined ? null : forwardingOf(key);
 }
 

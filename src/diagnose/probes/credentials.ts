@@ -40,7 +40,8 @@ async function holderOf(facts: Facts, login: Login): Promise<Holder | null> {
   return { name, login, account, config, files, credentials: judgeCredentials(config, account, source, files) };
 }
 
-const KEY_FILE_MAX_BYTES = 1024 * 1024;
+/** Far more than keys need. */
+export const KEY_FILE_MAX_BYTES = 1024 * 1024;
 
 async function keyFile(path: string, account: Account, strict: boolean, all: readonly Account[]): Promise<KeyFileFact> {
   try {

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { readdir, readlink } from 'node:fs/promises';
+import { MASK } from '../../config/secret.ts';
 import { cleanText } from '../../support/text.ts';
+import { maskNamed } from '../bundle/secret-names.ts';
 import type { Facts, Probe } from '../facts.ts';
 import { udpInodes, unixListener } from '../proc-text.ts';
 import { programs, type RunningProgram } from './sockets.ts';
@@ -20,9 +22,12 @@ export async function unixSocketHolder(facts: Facts, path: string): Promise<Runn
   return inode === null ? 'nobody' : ((await facts.get(socketHolders)).get(inode) ?? null);
 }
 
-/** `python3 -m http.server (process 123)`, fit to be shown. */
-export function describeProgram({ pid, name, words }: RunningProgram): string {
-  return `${cleanText(words.join(' '), 80) || name} (process ${pid})`;
+const MAX_ARGUMENTS_CHARACTERS = 2_000;
+
+/** `python3 -m http.server (process 123)`, fit to be shown: the arguments of others may hold a password. */
+export function describeProgram({ pid, name, words }: Pick<RunningProgram, 'pid' | 'name' | 'words'>): string {
+  const shown = maskNamed(words.join(' ').slice(0, MAX_ARGUMENTS_CHARACTERS), MASK);
+  return `${cleanText(shown, 80) || cleanText(name)} (process ${pid})`;
 }
 
 async function socketsOf(pid: number): Promise<number[]> {

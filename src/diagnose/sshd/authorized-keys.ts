@@ -20,7 +20,7 @@ export function authorizedKeys(text: string): AuthorizedKey[] {
     if (words.startsWith('#')) return [];
     const bare = keyIn(words);
     if (bare !== null) return [{ ...bare, options: [] }];
-    const end = endOfOptions(words);
+    const end = findOutside(words, ' ', 0);
     const key = keyIn(words.slice(end).trim());
     return key === null ? [] : [{ ...key, options: optionsIn(words.slice(0, end)) }];
   });
@@ -33,22 +33,27 @@ function keyIn(words: string): { type: string; key: string } | null {
   return name?.toString('latin1') === type ? { type, key } : null;
 }
 
-/** Where the first blank outside of double quotes is. */
-function endOfOptions(words: string): number {
+/** Where the first of this character outside of double quotes is, or the end. */
+function findOutside(text: string, character: string, from: number): number {
   let quoted = false;
-  for (let at = 0; at < words.length; at += 1) {
-    if (words[at] === '\\' && words[at + 1] === '"') at += 1;
-    else if (words[at] === '"') quoted = !quoted;
-    else if (words[at] === ' ' && !quoted) return at;
+  for (let at = from; at < text.length; at += 1) {
+    if (text[at] === '\\' && text[at + 1] === '"') at += 1;
+    else if (text[at] === '"') quoted = !quoted;
+    else if (text[at] === character && !quoted) return at;
   }
-  return words.length;
+  return text.length;
 }
 
+/** In one pass: the owner of the file may have made it long. What is neither `name` nor `name="value"` is left out. */
 function optionsIn(text: string): AuthorizedKey['options'] {
-  return [...text.matchAll(/([^=,"]+)(?:="((?:\\"|[^"])*)")?(?:,|$)/g)].map(([, name = '', value]) => ({
-    name: name.trim().toLowerCase(),
-    value: value?.replaceAll('\\"', '"') ?? null,
-  }));
+  const found: { name: string; value: string | null }[] = [];
+  for (let at = 0; at < text.length; ) {
+    const end = findOutside(text, ',', at);
+    const [, name, value] = /^([^="]+)(?:="(.*)")?$/s.exec(text.slice(at, end)) ?? [];
+    if (name !== undefined) found.push({ name: name.toLowerCase(), value: value?.replaceAll('\\"', '"') ?? null });
+    at = end + 1;
+  }
+  return found;
 }
 
 /** Whether the key may be used from there: `from="LIST"`. */
