@@ -18,6 +18,7 @@ export const httpListening = defineCheck({
   id: 'http.listening',
   title: 'the pairing routes answer',
   dependsOn: ['service.running'],
+  explainedBy: ['firewall.inbound'],
   findings: {
     taken: {
       status: 'fail',
