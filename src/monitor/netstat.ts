@@ -1,4 +1,5 @@
 import { Failure } from '../support/failures.ts';
+import { isOwnProbe } from '../support/own-probe.ts';
 
 /** One end of a connection. `address` is what netstat printed: net-tools cuts long ones, BusyBox keeps `::ffff:`. */
 export interface End {
@@ -37,11 +38,13 @@ export function parseNetstat(text: string): Connection[] {
   return connections;
 }
 
-/** The established connections that have `port` at the local end, or at either end. */
+/** The established connections that have `port` at the local end, or at either end, but for those of `diagnose`. */
 export function establishedOn(connections: readonly Connection[], port: number, end: CountEnd): Connection[] {
   return connections.filter(
     ({ state, local, remote }) =>
-      state === 'ESTABLISHED' && (local.port === port || (end === 'either' && remote.port === port)),
+      state === 'ESTABLISHED' &&
+      (local.port === port || (end === 'either' && remote.port === port)) &&
+      !isOwnProbe({ local, remote }),
   );
 }
 

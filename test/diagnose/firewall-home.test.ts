@@ -81,6 +81,16 @@ t.test('what cannot be decided is not known, and not told as blocked', NEEDS, as
     );
   });
 
+  await t.test('nor without nft; what iptables says all the same counts', async (t) => {
+    await load(device, 'iptables -A INPUT -p tcp --dport 23 -j DROP');
+    await device.sh('mount --bind /dev/null $(readlink -f /usr/sbin/nft)');
+    const { check } = await device.diagnose(ONLY);
+    t.match(check(CHECK), { status: 'unknown', summary: /rules of nft could not be read/ });
+    await device.sh('iptables -A INPUT -p tcp --dport 22 -j DROP');
+    expectCause(t, await device.diagnose(ONLY), CHECK, /--dport 22 -j DROP/);
+    await device.sh('umount $(readlink -f /usr/sbin/nft)');
+  });
+
   await t.test('nor without the program for rules that are there', async (t) => {
     await load(device, 'iptables-legacy -P INPUT ACCEPT');
     await device.sh(

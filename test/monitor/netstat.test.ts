@@ -31,6 +31,27 @@ tcp        0      0 ::1:8007                ::1:55910               ESTABLISHED
   t.end();
 });
 
+t.test('a connection of the diagnosis does not count, and nobody in the network can look like one', (t) => {
+  const line = (local: string, remote: string) => `${HEADER}tcp 0 0 ${local} ${remote} ESTABLISHED\n`;
+  const uncounted = [
+    ['192.168.1.20:8007', '192.168.1.20:20480'],
+    ['::ffff:192.168.1.20:8007', '::ffff:192.168.1.20:20735'],
+    ['127.0.0.1:8007', '127.0.0.77:20500'],
+    ['::1:8007', '::1:20500'],
+    ['192.168.1.20:20480', '192.168.1.20:8007'],
+  ] as const;
+  for (const [local, remote] of uncounted) t.equal(count(line(local, remote), 8007, 'either'), 0, `${local} ${remote}`);
+  const counted = [
+    ['192.168.1.20:8007', '192.168.1.5:20480'],
+    ['192.168.1.20:8007', '127.0.0.1:20480'],
+    ['192.168.1.20:8007', '192.168.1.20:20479'],
+    ['192.168.1.20:8007', '192.168.1.20:20736'],
+    ['127.0.0.1:8007', '127.0.0.77:40000'],
+  ] as const;
+  for (const [local, remote] of counted) t.equal(count(line(local, remote)), 1, `${local} ${remote}`);
+  t.end();
+});
+
 t.test('only the whole port counts, and only where it stands after the last colon', (t) => {
   const line = (local: string, remote = '10.0.0.9:40000') => `${HEADER}tcp 0 0 ${local} ${remote} ESTABLISHED\n`;
   t.equal(count(line('10.0.0.1:18007')), 0);

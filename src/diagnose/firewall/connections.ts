@@ -1,6 +1,6 @@
 import { address } from './addresses.ts';
-import type { PacketFilter, Passage } from './evaluate.ts';
-import type { Chain, Decision, Field, Lookup, Packet, Ruleset } from './model.ts';
+import type { PacketFilter, Passage, Place } from './evaluate.ts';
+import type { Chain, Decision, Field, Hook, Lookup, Packet, Ruleset } from './model.ts';
 
 // What has to come in, as packets.
 
@@ -55,10 +55,10 @@ export function fateOf(connection: Connection, filter: PacketFilter): Fate {
       // Whose beginning was not tracked is taken for a new one, as soon as that is possible.
       if (name !== 'first packet' && !tracked) packet.ctstate = name === 'answer' ? INVALID : NEW;
       if (server !== null && answers) [packet.saddr, packet.sport] = [server.address, server.port];
-      if (server !== null && name === 'later packets') [packet.daddr, packet.dport] = [server.address, server.port];
       packet.ctmark = ctmark;
       const isNew = name === 'first packet' || packet.ctstate === NEW;
-      return { packet, ...travel(packet, connection, name, isNew, filter) };
+      const target = server === null || answers ? null : { daddr: server.address, dport: server.port };
+      return { packet, ...travel(packet, connection, { name, isNew, target }, filter) };
     });
     const blocked = passages.map((passage) => passage.blocked).filter((decision) => decision !== null);
     const [by] = blocked;
@@ -67,6 +67,8 @@ export function fateOf(connection: Connection, filter: PacketFilter): Fate {
     if (first === undefined) continue;
     doubts.push(...blocked, ...first.doubts);
     if (name !== 'first packet' && first.diverted !== null) doubts.push(first.diverted);
+    // What is not tracked does not get back the address that was asked for.
+    if (diverted !== null && first.packet.ctstate === UNTRACKED) doubts.push(diverted);
     ctmark = first.packet.ctmark;
     if (name === 'first packet') {
       tracked = first.packet.ctstate !== UNTRACKED;
@@ -123,8 +125,7 @@ function packetOf(connection: Connection, name: PacketName, tcpflags: bigint): P
 function travel(
   packet: Packet,
   { device, outward, server, port }: Connection,
-  name: PacketName,
-  isNew: boolean,
+  { name, isNew, target }: { name: PacketName; isNew: boolean; target: Place['target'] },
   filter: PacketFilter,
 ): Passage {
   const leaving = device === 'lo' || outward !== isAnswer(name);
@@ -134,13 +135,10 @@ function travel(
     doubts: [],
     diverted: null,
   };
-  const pass = (
-    hook: 'ingress' | 'prerouting' | 'input' | 'output' | 'postrouting',
-    tracked: boolean,
-    nat: boolean,
-  ) => {
+  const pass = (hook: Hook, tracked: boolean, nat: boolean, towards: Place['target'] = null) => {
     if (total.blocked !== null) return;
-    const { blocked, doubts, diverted } = filter.pass(packet, { hook, device, tracked, nat });
+    const place = { hook, device, tracked, nat, target: towards };
+    const { blocked, doubts, diverted } = filter.pass(packet, place);
     total.blocked = blocked;
     total.doubts.push(...doubts);
     total.diverted ??= diverted;
@@ -148,7 +146,7 @@ function travel(
   const known = device === '' ? undefined : device;
   if (leaving) {
     [packet.iif, packet.oif, packet.iiftype] = ['', known, undefined];
-    pass('output', false, isNew);
+    pass('output', false, isNew, target);
     pass('postrouting', true, isNew);
   }
   if (arriving) {
@@ -156,7 +154,7 @@ function travel(
     if (leaving && isAnswer(name)) [packet.saddr, packet.sport] = [address(server) ?? undefined, BigInt(port)];
     [packet.iif, packet.oif, packet.iiftype] = [known, '', device === 'lo' ? 772n : 1n];
     pass('ingress', leaving, false);
-    pass('prerouting', leaving, isNew && !leaving);
+    pass('prerouting', leaving, isNew && !leaving, leaving ? null : target);
     pass('input', true, isNew && !leaving);
   }
   return total;

@@ -10,6 +10,8 @@ export interface Place {
   readonly tracked: boolean;
   /** Whether it is the first packet of its connection, and the first time that it is asked where to go. */
   readonly nat: boolean;
+  /** Where the packets of a connection go that was led elsewhere with its first one; null for where they are sent. */
+  readonly target: Pick<Packet, 'daddr' | 'dport'> | null;
 }
 
 export interface Passage {
@@ -26,6 +28,8 @@ const MAX_RULES = 200_000;
 const MAX_DEPTH = 64;
 /** Connections are tracked from here on (NF_IP_PRI_CONNTRACK). */
 const TRACKING_PRIORITY = -200;
+/** And here sent where they were led (NF_IP_PRI_NAT_DST). */
+const TARGET_PRIORITY = -100;
 
 const INVALID = 1n;
 const UNTRACKED = 64n;
@@ -60,7 +64,7 @@ export class PacketFilter {
    *
    * @param packet what the rules change of it is changed here
    */
-  pass(packet: Packet, { hook, device, tracked, nat }: Place): Passage {
+  pass(packet: Packet, { hook, device, tracked, nat, target }: Place): Passage {
     const doubts: Decision[] = [];
     let diverted: Decision | null = null;
     this.#rulesLeft = MAX_RULES;
@@ -71,6 +75,7 @@ export class PacketFilter {
       if (base.devices !== null && !base.devices.includes(device)) continue;
       // What is not tracked cannot be translated.
       if (base.type === 'nat' && (!nat || packet.ctstate === UNTRACKED)) continue;
+      if (base.priority >= TARGET_PRIORITY) Object.assign(packet, target);
       const early = !tracked && (hook === 'ingress' || base.priority < TRACKING_PRIORITY);
       const decisions = this.#passBase(chain, packet, early);
 
@@ -85,6 +90,7 @@ export class PacketFilter {
         doubts.push(...unsure);
       }
     }
+    Object.assign(packet, target);
     return { blocked: null, doubts, diverted };
   }
 

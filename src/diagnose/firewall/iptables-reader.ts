@@ -34,7 +34,7 @@ export function readIptables(printed: string, { tool, family, sets }: Origin): R
     if (chain === undefined) continue;
     const isChain = (other: string) => chains.some((each) => each.table === table && each.name === other);
     chain.rules.push({
-      steps: stepsOf(wordsOf(line), isChain, sets),
+      steps: stepsOf(wordsOf(line), isChain, { tool, sets }),
       text: line.replace(/^\[\d+:\d+\] /, ''),
       handle: null,
     });
@@ -62,11 +62,26 @@ function wordsOf(line: string): string[] {
   );
 }
 
-function stepsOf(words: readonly string[], isChain: (name: string) => boolean, sets: IpSets): Step[] {
+function stepsOf(
+  words: readonly string[],
+  isChain: (name: string) => boolean,
+  { tool, sets }: Pick<Origin, 'tool' | 'sets'>,
+): Step[] {
   const options = optionsOf(words);
   const jump = options.findIndex(({ name }) => ['j', 'jump', 'g', 'goto'].includes(name));
   const conditions = jump < 0 ? options : options.slice(0, jump);
-  const steps = conditionSteps(conditions, sets);
+  // iptables-nft 1.8.9 compares both ports at once: it asks for not both, where the rule says neither.
+  const isNot = ({ name, negated }: Option) => negated && (name === 'sport' || name === 'dport');
+  const isMistaken = tool === 'iptables' && conditions.filter(isNot).length === 2;
+  const steps = isMistaken
+    ? [
+        ...conditionSteps(
+          conditions.filter((each) => !isNot(each)),
+          sets,
+        ),
+        UNKNOWN,
+      ]
+    : conditionSteps(conditions, sets);
   const target = jump < 0 ? undefined : options[jump];
   const name = target?.words[0];
   if (target === undefined || name === undefined) return steps;

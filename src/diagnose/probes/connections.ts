@@ -1,3 +1,4 @@
+import { isOwnProbe } from '../../support/own-probe.ts';
 import type { Facts, Probe } from '../facts.ts';
 import type { TcpConnection } from '../tools.ts';
 
@@ -9,6 +10,9 @@ export function tunnelsAmong(all: readonly TcpConnection[], { config }: Facts): 
   const { port } = config.tunnel;
   const either = config.monitor.count === 'either';
   return all.filter(
-    ({ local, remote, state }) => state === 'ESTABLISHED' && (local.port === port || (either && remote.port === port)),
+    ({ local, remote, state }) =>
+      state === 'ESTABLISHED' &&
+      (local.port === port || (either && remote.port === port)) &&
+      !isOwnProbe({ local, remote }),
   );
 }

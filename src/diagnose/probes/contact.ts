@@ -8,6 +8,8 @@ export interface ContactOptions {
   port: number;
   /** The address that the connection comes from; null lets the system choose. */
   from: string | null;
+  /** The port that it comes from; where it is left out the system chooses. */
+  fromPort?: number;
   timeoutMs: number;
   clock: Clock;
   signal: AbortSignal;
@@ -20,9 +22,13 @@ const MORE_MS = 400;
 const MAX_BYTES = 8 * 1024;
 
 /** Connects as an SSH client does, and gives what is said until the version line, the end, or the time is over. */
-export function contact({ host, port, from, timeoutMs, clock, signal }: ContactOptions): Promise<Contact> {
+export function contact({ host, port, from, fromPort, timeoutMs, clock, signal }: ContactOptions): Promise<Contact> {
   return new Promise((resolve) => {
-    const socket = connect({ host, port, ...(from === null ? {} : { localAddress: from }), noDelay: true });
+    const socket = connect({
+      ...{ host, port, noDelay: true },
+      ...(from !== null && { localAddress: from }),
+      ...(fromPort !== undefined && { localPort: fromPort }),
+    });
     let opened = false;
     let bytes = Buffer.alloc(0);
     let cancelMore: Cancel = () => undefined;

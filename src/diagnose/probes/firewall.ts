@@ -55,27 +55,30 @@ async function readNftables(facts: Facts): Promise<Part> {
     printed(facts, 'nft', ['-j', 'list', 'ruleset']),
     printed(facts, 'nft', ['-a', 'list', 'ruleset']),
   ]);
-  if (typeof json !== 'string') return { ...NOTHING, gaps: [`nft could not be asked: ${json.why}`] };
+  const read = ['nft -j list ruleset'];
   let ruleset: Ruleset;
   try {
+    if (typeof json !== 'string') throw new Error(json.why);
     ruleset = readNft(json, readNftText(typeof text === 'string' ? text : ''));
   } catch (error) {
+    // The tables of iptables alone may tell who is kept out, though not who is let in.
     const why = error instanceof Error ? error.message : String(error);
-    return { ...NOTHING, gaps: [`what nft printed could not be read: ${cleanText(why)}`] };
+    const part = await withIptables(facts, { ruleset: [], read: [] });
+    return { ...part, gaps: [`the rules of nft could not be read: ${cleanText(why)}`] };
   }
-  const read = ['nft -j list ruleset'];
   // Some rules of iptables nft can only count, and whoever made the others knows them by these words.
-  if (!ruleset.some(isIptables)) return { ruleset, read, gaps: [] };
+  const part = { ruleset, read };
+  return { ...(ruleset.some(isIptables) ? await withIptables(facts, part) : part), gaps: [] };
+}
+
+/** Its tables as iptables itself shows them, where it does. */
+async function withIptables(facts: Facts, { ruleset, read }: Omit<Part, 'gaps'>): Promise<Omit<Part, 'gaps'>> {
   const saved = await savedByIptables(facts);
-  if (saved === null) return { ruleset, read, gaps: [] };
+  if (saved === null) return { ruleset, read };
   const sets = await setsFor(facts, saved);
   const clear = readIptables(saved, { tool: 'iptables', family: 'ip', sets });
   const isClear = ({ family, table }: Ruleset[number]) => family === 'ip' && clear.some((each) => each.table === table);
-  return {
-    ruleset: [...ruleset.filter((chain) => !isClear(chain)), ...clear],
-    read: [...read, 'iptables-save'],
-    gaps: [],
-  };
+  return { ruleset: [...ruleset.filter((chain) => !isClear(chain)), ...clear], read: [...read, 'iptables-save'] };
 }
 
 /** What the iptables that writes to nf_tables says of its tables. */

@@ -1,11 +1,14 @@
-import { existsSync } from 'node:fs';
+import { randomInt } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { pause } from '../../support/clock.ts';
+import { PROBE_PORTS } from '../../support/own-probe.ts';
 import type { Facts, Probe } from '../facts.ts';
+import { parseIdentity } from '../proc-text.ts';
 import { parseSshdCommand } from '../sshd/command-line.ts';
-import { type Greeting, understand } from '../sshd/greeting.ts';
+import { type Contact, type Greeting, understand } from '../sshd/greeting.ts';
 import {
   type Daemon,
   DEDICATED_CONFIG,
@@ -16,7 +19,7 @@ import {
   type SshServer,
   type View,
 } from '../sshd/servers.ts';
-import { contact } from './contact.ts';
+import { type ContactOptions, contact } from './contact.ts';
 import { listeners, programs } from './sockets.ts';
 
 export type { Daemon, Role, SshServer };
@@ -39,7 +42,7 @@ export const SERVICE_NAMES: Readonly<Record<Role, readonly string[]>> = {
 const view: Probe<View> = async (facts) => {
   const { all, ownersKnown } = await facts.get(listeners);
   const daemons = (await facts.get(programs))
-    .filter(({ name, state }) => SSH_SERVERS.has(name) && state !== 'Z')
+    .filter(({ name, state, pid }) => SSH_SERVERS.has(name) && state !== 'Z' && isTrusted(pid))
     .map((program) => ({
       program,
       command: parseSshdCommand(program.words),
@@ -50,6 +53,19 @@ const view: Probe<View> = async (facts) => {
   const { config, options } = facts;
   return { config, options, sockets: all, daemons, ownAddresses: ownAddresses() };
 };
+
+/**
+ * Any user can call a program sshd and let it listen. Only one of root, or of whoever makes the checks, counts as the
+ * sshd of this machine: the file of it is run with the rights of the checks, and its `-f` is read and quoted.
+ */
+function isTrusted(pid: number): boolean {
+  try {
+    const uid = parseIdentity(readFileSync(`/proc/${pid}/status`, 'latin1'))?.uid;
+    return uid === 0 || uid === process.geteuid?.();
+  } catch {
+    return false; // it has ended
+  }
+}
 
 /** The SSH server of this role. */
 export const sshServer = perRole(async (facts: Facts, role: Role): Promise<SshServer> => {
@@ -100,13 +116,28 @@ const GREETING_MS = 4_000;
 const AGAIN_AFTER_MS = 500;
 const TRIES_WHEN_FULL = 3;
 
+const PORTS_TRIED = 8;
+const TAKEN = new Set(['EADDRINUSE', 'EADDRNOTAVAIL']);
+
+/** A connection that the monitor does not take for a tunnel. */
+async function uncounted(options: ContactOptions): Promise<Contact> {
+  for (let tries = 1; ; tries += 1) {
+    const fromPort = PROBE_PORTS.first + randomInt(PROBE_PORTS.count);
+    const made = await contact({ ...options, fromPort });
+    const isTaken = made.kind === 'failed' && TAKEN.has(made.code);
+    if (!isTaken || tries === PORTS_TRIED) return made;
+  }
+}
+
 /** Real connections, one after the other: sshd drops some where many come at once (MaxStartups). */
 export const greetings = perRole(async (facts: Facts, role: Role): Promise<Greetings> => {
   const { sources, lookAt } = await facts.get(sshServer(role));
   const { clock, signal } = facts;
   const from = async (address: string | null): Promise<Greeting> => {
     for (let tries = 1; ; tries += 1) {
-      const greeting = understand(await contact({ ...lookAt, from: address, timeoutMs: GREETING_MS, clock, signal }));
+      const options = { ...lookAt, from: address, timeoutMs: GREETING_MS, clock, signal };
+      const isTunnelPort = lookAt.port === facts.config.tunnel.port;
+      const greeting = understand(await (isTunnelPort ? uncounted(options) : contact(options)));
       if (greeting.kind !== 'full' || tries === TRIES_WHEN_FULL) return greeting;
       await pause(clock, AGAIN_AFTER_MS, signal);
     }

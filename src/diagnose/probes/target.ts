@@ -1,6 +1,7 @@
 import type { Facts, Probe } from '../facts.ts';
 import { type Contact, type Greeting, understand } from '../sshd/greeting.ts';
 import type { StreamResult } from '../tools.ts';
+import { greetings } from './sshd.ts';
 
 /** Where the tunnel leads a technician, and who is there. */
 export interface Target {
@@ -27,6 +28,10 @@ export const target: Probe<Target> = async (facts) => {
   const port = sshPort(ports, facts.options.sshPort);
   if (port === null) return { port, setting, services, greeting: null };
   const { signal, tools } = facts;
+  if (port === facts.config.tunnel.port) {
+    // Our stream would count as a paired tunnel; the greeting is heard in a way that does not.
+    return { port, setting, services, greeting: (await facts.get(greetings('sshd'))).first };
+  }
   const result = await tools.openStream(port, { greeting: CLIENT_LINE, timeoutMs: GREETING_MS, signal });
   return { port, setting, services, greeting: understand(contactOf(result)) };
 };
