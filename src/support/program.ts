@@ -5,6 +5,15 @@ import { deferred } from './deferred.ts';
 /** All of the environment: ours may hold a secret. The words are parsed, so they must not be translated. */
 const PLAIN_ENVIRONMENT = { LC_ALL: 'C', PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
 
+/** Where this process is; an update may have removed that. */
+function folder(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return '/';
+  }
+}
+
 export interface ProgramOptions {
   /** Name or path of the program. */
   command: string;
@@ -42,6 +51,7 @@ export async function runProgram(options: ProgramOptions): Promise<ProgramEnd> {
     detached: true,
     extendEnv: false,
     env: PLAIN_ENVIRONMENT,
+    cwd: folder(),
     maxBuffer: maxBytes,
     reject: false,
   });
@@ -111,6 +121,7 @@ export function startProgram({ command, args, onLine, clock }: ProgramRunOptions
     detached: true,
     extendEnv: false,
     env: PLAIN_ENVIRONMENT,
+    cwd: folder(),
     reject: false,
   });
   const kill = () => killGroup(child.pid);

@@ -1,80 +1,21 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import type { Report } from '../../src/diagnose/report.ts';
-import { run } from '../support/processes.ts';
 import { findProgram, requires } from '../support/requires.ts';
 import { PROGRAM } from '../support/service.ts';
-import {
-  type Daemon,
-  type Diagnosis,
-  expectHealthy,
-  LAN_PEER,
-  type Machine,
-  machine,
-  NEEDS_MACHINE,
-} from './machine.ts';
-import { gatewayInLan, untilTunnel } from './proxy-bench.ts';
+import { bench, expectNothing, expectWell, look, PI } from './healthy-bench.ts';
+import { LAN_PEER, NEEDS_MACHINE } from './machine.ts';
 import { DOCKER, FIREWALLD, UFW } from './rulesets.ts';
 
-// Whole machines as they are delivered and as people make them, with a real tunnel to our gateway: no check may say
-// anything against them.
+// Devices as they are delivered.
 
 const NEEDS = requires(...NEEDS_MACHINE, 'ssh', 'nft', 'iptables', 'busybox');
 const ROOT = resolve(import.meta.dirname, '../../..');
 const DEDICATED = '/opt/beamer/beamer-ssh-tunnel';
-/** A password nobody needs: what is in the throw-away machine for "technician" stands for "pi", too. */
-const PI = `
-echo 'pi:x:1000:1000:,,,:/home/pi:/bin/sh' >>/etc/passwd
-echo 'pi:x:1000:' >>/etc/group
-sed -n 's/^technician/pi/p' /etc/shadow >/run/pi && cat /run/pi >>/etc/shadow
-mkdir -m 755 /home/pi && mkdir -m 700 /home/pi/.ssh
-ssh-keygen -q -t ed25519 -N '' -f /run/key-of-pi && cp /run/key-of-pi.pub /home/pi/.ssh/authorized_keys
-chown -R 1000:1000 /home/pi`;
-
-interface Bench {
-  device: Machine;
-  /** What makes it a device of the gateway. */
-  meeting: { deviceKey: string; token: string; proxy: { host: string; port: number } };
-  /** The service with this configuration, or with what is there; ready when its tunnel stands. */
-  serve(config: object | null): Promise<Daemon>;
-}
-
-async function bench(t: Test, hostname: string): Promise<Bench> {
-  const device = await machine(t, hostname);
-  const gateway = await gatewayInLan(t, device);
-  const added = (await gateway.json('device', 'add')) as { devicekey: string; token_code: string };
-  return {
-    device,
-    meeting: {
-      ...{ deviceKey: added.devicekey, token: added.token_code },
-      proxy: { host: LAN_PEER, port: gateway.ports.agent },
-    },
-    async serve(config) {
-      if (config !== null) await device.configure(config);
-      const service = await device.service();
-      await untilTunnel(device, ({ state }) => state === 'up');
-      return service;
-    },
-  };
-}
-
-/** All is well, as far as root can see: nothing is unknown, either. */
-function expectWell(t: Test, found: Diagnosis, unknownAllowed: readonly string[] = []): void {
-  expectHealthy(t, found);
-  const unknown = found.report.checks.filter(({ id, status }) => status === 'unknown' && !unknownAllowed.includes(id));
-  t.strictSame(
-    unknown.map(({ id, summary, evidence }) => `${id}: ${summary} (${evidence})`),
-    [],
-    'everything is known',
-  );
-}
-
 /** A network that has just changed. */
 const CHANGING = ['mdns.visible'];
 
-/** With the network, and without a process for each run. */
-const look = (device: Machine) => device.examine({}, { network: true });
 const shipped = async (path: string) => readFile(resolve(ROOT, path), 'utf8');
 const board = async (name: string) => JSON.parse(await shipped(`board/${name}/config.json`)) as object;
 
@@ -143,6 +84,10 @@ t.test('an RTSP-Recorder: Debian, and a user pi with a password and a key', NEED
   const service = await serve(recorder);
 
   await t.test('as it is delivered', async (t) => expectWell(t, await device.diagnose(['--user', 'pi'])));
+  await t.test('looked at from a folder that an update has removed', async (t) => {
+    const { stdout } = await device.sh(`mkdir /run/gone; cd /run/gone; rmdir /run/gone; ${PROGRAM} diagnose --json`);
+    expectNothing(t, JSON.parse(stdout) as Report);
+  });
   const firewalls: Record<string, [rules: string, load: string]> = {
     ufw: [UFW, 'iptables-restore /run/rules'],
     firewalld: [FIREWALLD, 'nft -f /run/rules'],
@@ -187,63 +132,3 @@ t.test('with the files of older software in place of a configuration', NEEDS, as
   expectWell(t, found);
   t.match(found.check('config.valid').evidence, 'what older software has left');
 });
-
-t.test('SSH servers that are set up with care', NEEDS, async (t) => {
-  const { device, meeting, serve } = await bench(t, 'hardened');
-  await device.sh(`${PI}\ncp /run/key-of-pi.pub /root/.ssh/authorized_keys`);
-  const open = { 'hosts.deny': '', 'hosts.allow': '' };
-  const machines: Record<string, { lines: string; port?: number; wrappers?: typeof open }> = {
-    'AllowUsers with an address, keys alone, no forwarding, Match blocks, hosts.deny for all but some': {
-      lines: `UsePAM yes\nAllowUsers pi@127.0.0.0/8 root\nPermitRootLogin prohibit-password\nPasswordAuthentication no
-        KbdInteractiveAuthentication no\nAllowTcpForwarding no\nMaxAuthTries 3\nLoginGraceTime 20\nMatch User root
-        X11Forwarding no\nMatch Address 192.168.0.0/16\nPubkeyAuthentication no`,
-      wrappers: { 'hosts.deny': 'ALL: ALL\n', 'hosts.allow': 'sshd: 127. 192.168.77.\n' },
-    },
-    'for the loopback alone': { lines: 'ListenAddress 127.0.0.1' },
-    'on another port, which the tunnel leads to': { lines: 'Port 2222', port: 2222 },
-    'on two ports': { lines: 'Port 22\nPort 2222\nMaxStartups 10:30:60\nUseDNS yes' },
-  };
-  for (const [name, { lines, port = 22, wrappers = open }] of Object.entries(machines)) {
-    await t.test(name, async (t) => {
-      for (const [file, text] of Object.entries(wrappers)) await device.write(`/etc/${file}`, text);
-      const sshd = await device.sshd(lines);
-      const service = await serve({ meeting, services: { ssh: port } });
-      expectWell(t, await look(device));
-      await service.stop();
-      await sshd.stop();
-    });
-  }
-
-  await t.test('everything but state and run folder is read-only, and pairing is locked', async (t) => {
-    await device.sshd();
-    await device.sh('mkdir -p /var/lib/zeroforce; mount -t tmpfs -o size=1m,mode=700 tmpfs /var/lib/zeroforce');
-    await device.configure({ meeting, pairing: { policy: 'locked' } });
-    await device.sh('for each in etc root home opt boot var; do mount -o remount,ro /$each; done');
-    await serve(null);
-    expectWell(t, await look(device));
-  });
-});
-
-t.test(
-  'who may not read the configuration concludes nothing from the defaults',
-  requires(...NEEDS_MACHINE, 'setpriv'),
-  async (t) => {
-    const device = await machine(t);
-    const settings = { transport: 'none', runDir: '/run/ours', stateDir: '/opt/state', tunnel: { port: 8107 } };
-    await device.configure({ ...settings, services: { ssh: 2222 }, http: { port: 5055 } });
-    await device.sshd('Port 2222');
-    await device.service();
-    const user = ['setpriv', '--reuid=1500', '--regid=1500', '--clear-groups'];
-    const [program = '', ...args] = [...device.inside, ...user, PROGRAM, 'diagnose', '--json'];
-    const { stdout } = await run(program, args, { env: { PATH: process.env.PATH, HOME: '/home/technician' } });
-    const report = JSON.parse(stdout) as Report;
-    const found = { code: 0, report, check: (id: string) => report.checks.find((each) => each.id === id) };
-    t.strictSame(
-      report.checks.filter(({ status }) => status === 'fail' || status === 'warn'),
-      [],
-    );
-    t.match(found.check('config.valid'), { status: 'unknown', remedy: /sudo/ });
-    t.match(found.check('sshd.listens'), { status: 'unknown', summary: /may not read/, remedy: /sudo/ });
-    t.match(found.check('tunnel.services')?.summary, 'config.identity', 'it does not say that there is no tunnel');
-  },
-);

@@ -95,7 +95,7 @@ t.test('a service that runs with its last good configuration', requires(...NEEDS
 t.test('the clock', requires(...NEEDS_MACHINE, 'faketime'), async (t) => {
   const device = await machine(t);
   await device.sshd();
-  const meeting = { ...IDENTITY, token: '41e291' };
+  const meeting = { ...IDENTITY, proxy: { ...IDENTITY.proxy, tls: true }, token: '41e291' };
   await device.configure({ meeting });
   const at = await fakeClock();
   await device.service(at('1970-01-01 00:02:00'));

@@ -26,7 +26,7 @@ export const clockSane = defineCheck({
     unused: {
       status: 'warn',
       symptom: 'The times in the log are those of another year.',
-      meaning: 'The clock says {now}, which cannot be; pairing alone does not need it',
+      meaning: 'The clock says {now}, which cannot be; this device looks at no certificate, so nobody is kept out',
       remedy: 'Set it, and let the network keep it: date -s "YYYY-MM-DD hh:mm"; {ntp}',
     },
     behind: {
@@ -49,12 +49,13 @@ export const clockSane = defineCheck({
     if (state === 'behind') {
       return say.found('behind', { ...words, later: iso(Math.max(...files.map(({ ms }) => ms))) }, evidence);
     }
-    return say.found(speaksToOthers(facts.config) ? state : 'unused', words, evidence);
+    return say.found(usesCertificates(facts.config) ? state : 'unused', words, evidence);
   },
 });
 
-function speaksToOthers({ meeting, meetingApi, ssh }: Config): boolean {
-  return meeting !== null || meetingApi !== null || ssh !== null;
+/** SSH, plain connections and pairing do not ask what time it is. */
+function usesCertificates({ meeting, meetingApi }: Config): boolean {
+  return meeting?.proxy.tls === true || meetingApi?.url.startsWith('https:') === true;
 }
 
 const iso = (ms: number) => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');

@@ -19,7 +19,7 @@ export const configIdentity = defineCheck({
     },
     unreadable: {
       status: 'unknown',
-      symptom: 'The check is made by another user than root.',
+      symptom: 'The diagnosis is made by another user than root.',
       meaning: 'This user may not read the identity: {faults}',
       remedy: 'Run it as root: sudo tunnel-agent diagnose',
     },

@@ -36,7 +36,7 @@ export const configValid = defineCheck({
     },
     unreadable: {
       status: 'unknown',
-      symptom: 'The check is made by another user than root.',
+      symptom: 'The diagnosis is made by another user than root.',
       meaning: 'This user may not read the configuration {file}',
       remedy: 'Run it as root: sudo tunnel-agent diagnose',
     },

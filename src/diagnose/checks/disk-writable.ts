@@ -78,7 +78,7 @@ export const diskWritable = defineCheck({
     },
     notPermitted: {
       status: 'unknown',
-      symptom: 'The check is made by another user than root.',
+      symptom: 'The diagnosis is made by another user than root.',
       meaning: 'This user may not write to the {what} {folder}',
       remedy: 'Run it as root: sudo tunnel-agent diagnose',
     },

@@ -21,6 +21,7 @@ export const httpListening = defineCheck({
   id: 'http.listening',
   title: 'the pairing routes answer',
   dependsOn: ['service.running'],
+  explainedBy: ['firewall.inbound'],
   findings: {
     taken: {
       status: 'fail',

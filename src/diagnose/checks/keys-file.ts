@@ -58,7 +58,7 @@ export const keysFile = defineCheck({
     },
     hidden: {
       status: 'unknown',
-      symptom: 'The check is made by another user than root.',
+      symptom: 'The diagnosis is made by another user than root.',
       meaning: 'This user may not read the key file {file}',
       remedy: 'Run it as root: sudo tunnel-agent diagnose',
     },

@@ -46,7 +46,7 @@ export const keysPermissions = defineCheck({
     },
     hidden: {
       status: 'unknown',
-      symptom: 'The check is made by another user than root.',
+      symptom: 'The diagnosis is made by another user than root.',
       meaning: 'This user may not look at {file} and the folders above it: {why}',
       remedy: 'Run it as root: sudo tunnel-agent diagnose',
     },

@@ -45,7 +45,7 @@ export const runDir = defineCheck({
     },
     hidden: {
       status: 'unknown',
-      symptom: 'The check is made by another user than root.',
+      symptom: 'The diagnosis is made by another user than root.',
       meaning: 'This user may not look at the run folder {folder}',
       remedy: 'Run it as root: sudo tunnel-agent diagnose',
     },

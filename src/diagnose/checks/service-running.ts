@@ -64,7 +64,7 @@ export const serviceRunning = defineCheck({
     },
     notPermitted: {
       status: 'unknown',
-      symptom: 'The check is made by another user than root.',
+      symptom: 'The diagnosis is made by another user than root.',
       meaning: 'This user may not ask the service at {socket}',
       remedy: 'Run it as root: sudo tunnel-agent diagnose',
     },

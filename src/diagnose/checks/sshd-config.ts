@@ -1,9 +1,8 @@
 import { defineCheck } from '../check.ts';
-import { findService } from '../probes/init.ts';
-import { greetings, type Role, SERVICE_NAMES } from '../probes/sshd.ts';
+import { greetings, type Role } from '../probes/sshd.ts';
 import { changedSince, configTest, sshdProgram } from '../probes/sshd-config.ts';
 import type { ConfigFault } from '../sshd/test-output.ts';
-import { NAMES, SEEN, serverOf } from './sshd-role.ts';
+import { NAMES, reloadOf, SEEN, serverOf } from './sshd-role.ts';
 
 const check = (role: Role) => {
   const symptom = `${SEEN[role]} ${NAMES[role]} does not start, or ends each connection before it greets.`;
@@ -76,8 +75,7 @@ const check = (role: Role) => {
       }
       const file = await facts.get(changedSince(role));
       if (file !== null) {
-        const service = await findService(facts, SERVICE_NAMES[role], role === 'paired' ? server.configFile : null);
-        const reload = service?.reload ?? `kill -HUP ${server.daemon?.program.pid ?? 'PID'}`;
+        const reload = await reloadOf(facts, role, server);
         return say.found('changed', { file, reload }, `${file} is younger than process ${server.daemon?.program.pid}`);
       }
       return say.ok(

@@ -7,7 +7,7 @@ import type { Role } from '../probes/sshd.ts';
 import { logged } from '../probes/sshd-log.ts';
 import { authorizedKeys, forwardingOf, type KeyForwarding } from '../sshd/authorized-keys.ts';
 import { forwardingOff, judgeForwarding } from '../sshd/forwarding.ts';
-import { NAMES, serverOf } from './sshd-role.ts';
+import { NAMES, reloadOf, serverOf } from './sshd-role.ts';
 
 /** USB/IP, which the paired tunnel is for. */
 const USB_PORT = 3240;
@@ -24,7 +24,7 @@ const check = (role: Role) => {
     findings: {
       off: fails(
         'sshd forwards no connection for {user}: {because}.',
-        'Write AllowTcpForwarding local (and no DisableForwarding) into {file}, also in its Match blocks, then reload sshd',
+        'Write AllowTcpForwarding local (and no DisableForwarding) into {file}, also in its Match blocks, then run: {reload}',
       ),
       keyOff: fails(
         'The options of the paired key in {keyFile} forbid forwarding.',
@@ -59,6 +59,7 @@ const check = (role: Role) => {
       if (login === undefined) return say.skip('nobody logs in');
       const { config, access, name: user, command } = login;
       const file = server.configFile;
+      const reload = await reloadOf(facts, role, server);
       if (config === null) {
         return say.found('notKnown', { why: access.kind === 'unknown' ? access.because : 'sshd was not asked' });
       }
@@ -68,7 +69,7 @@ const check = (role: Role) => {
         const off = forwardingOff(config);
         if (off === null) return say.ok('forwarding is allowed', evidence);
         const named = options.sshdConfig !== null || options.sshPort !== null || options.user !== null;
-        if (named) return say.found('off', { user, because: off, file }, evidence);
+        if (named) return say.found('off', { user, because: off, file, reload }, evidence);
         return say.ok(`forwarding is off (${off}); a login does not need it`, evidence);
       }
 
@@ -78,7 +79,7 @@ const check = (role: Role) => {
       if (fault !== null) {
         const log = await logged(facts, /the request was denied|refused local port forward/);
         if (fault.reason === 'off')
-          return say.found('off', { user, because: fault.because, file }, `${evidence}${log}`);
+          return say.found('off', { user, because: fault.because, file, reload }, `${evidence}${log}`);
         if (fault.reason === 'keyOff') return say.found('keyOff', { keyFile }, `read ${keyFile}${log}`);
         const where = fault.list === 'config' ? file : keyFile;
         return say.found(fault.reason, { target: fault.target, where }, `${command}: ${fault.because}${log}`);

@@ -6,7 +6,7 @@ import { logins, MAX_LOGINS } from '../probes/logins.ts';
 import type { Role } from '../probes/sshd.ts';
 import { logged } from '../probes/sshd-log.ts';
 import type { KeyFileFact } from '../sshd/credentials.ts';
-import { NAMES, serverOf } from './sshd-role.ts';
+import { NAMES, reloadOf, serverOf } from './sshd-role.ts';
 
 const SYMPTOM = 'sshd answers and refuses the key: Permission denied (publickey).';
 
@@ -35,11 +35,11 @@ const check = (role: Role) => {
       ),
       commandsOnly: fails(
         'PermitRootLogin forced-commands-only: no key of {user} has the command="…" that it demands.',
-        'Write PermitRootLogin prohibit-password into {config}, then reload sshd',
+        'Write PermitRootLogin prohibit-password into {config}, then run: {reload}',
       ),
       noMethod: fails(
         'sshd takes neither a key nor a password of {user}.',
-        'Write PubkeyAuthentication yes into {config}, also in its Match blocks, then reload sshd',
+        'Write PubkeyAuthentication yes into {config}, also in its Match blocks, then run: {reload}',
       ),
       noKey: fails(
         '{user} has no key where sshd looks for it, and cannot log in with a password.',
@@ -65,6 +65,7 @@ const check = (role: Role) => {
       if (one === undefined) return say.skip(`nobody is let in: see ${role}.users`);
 
       const config = server.configFile;
+      const reload = await reloadOf(facts, role, server);
       if (role === 'paired' || server.servesPaired) {
         const paired = await pairedKey(facts);
         if (paired.kind === 'unknown') return say.found('notKnown', { user: one.name, why: paired.why });
@@ -116,11 +117,12 @@ const check = (role: Role) => {
           return say.found('fromElsewhere', values, evidence);
         }
         const uncommanded = of(({ credentials }) => credentials.uncommanded.length > 0);
-        if (uncommanded !== undefined) return say.found('commandsOnly', { user: uncommanded.name, config }, evidence);
+        if (uncommanded !== undefined)
+          return say.found('commandsOnly', { user: uncommanded.name, config, reload }, evidence);
         const noKeys = holders.every(({ config: own }) => !own.isYes('pubkeyauthentication'));
         if (noKeys) {
           const lines = one?.config.lines('pubkeyauthentication', 'passwordauthentication', 'permitrootlogin') ?? '';
-          return say.found('noMethod', { user, config }, lines);
+          return say.found('noMethod', { user, config, reload }, lines);
         }
         return say.found('noKey', { user, files }, evidence);
       }

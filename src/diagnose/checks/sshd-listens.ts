@@ -7,6 +7,9 @@ import { greetings, type Role, SERVICE_NAMES } from '../probes/sshd.ts';
 import { reaches } from '../socket-table.ts';
 import { NAMES, SEEN, serverOf } from './sshd-role.ts';
 
+/** Where it listens on one of these, it is the setting that is wrong. */
+const USUAL_PORTS: Readonly<Record<Role, number>> = { sshd: 22, paired: 8007 };
+
 const check = (role: Role) => {
   const comes = role === 'sshd' ? 'the tunnel ends at {host}:{port}' : 'its clients come in at {host}:{port}';
   return defineCheck({
@@ -28,6 +31,12 @@ const check = (role: Role) => {
           role === 'sshd' ? 'the tunnel ends' : 'its clients come in'
         }.`,
         remedy: 'Write "Port {port}" into {file} and run: {restart}; or use the port that it has: {edit}',
+      },
+      wrongPort: {
+        status: 'fail',
+        symptom: SEEN[role],
+        meaning: `${NAMES[role]} listens on {found}, as it should, and not on port {port}, which {setting} names.`,
+        remedy: 'Use the port that it has: {edit}; or write "Port {port}" into {file} and run: {restart}',
       },
     },
     async run(facts, say) {
@@ -56,7 +65,10 @@ const check = (role: Role) => {
       }
       const ports = [...new Set(own.map((each) => each.port))];
       const found = ports.length === 0 ? 'another port' : `port ${ports.join(', ')}`;
-      return say.found('otherPort', { ...values, found, edit: edit(setting, ports[0] ?? 'PORT', facts.config) }, seen);
+      const usual = ports.find((each) => each === USUAL_PORTS[role]);
+      const right = usual ?? ports[0] ?? 'PORT';
+      const name = usual === undefined ? 'otherPort' : 'wrongPort';
+      return say.found(name, { ...values, found, edit: edit(setting, right, facts.config) }, seen);
     },
   });
 };

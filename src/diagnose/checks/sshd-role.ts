@@ -1,6 +1,7 @@
 import type { Say } from '../check.ts';
 import type { Facts } from '../facts.ts';
-import { absence, type Role, type SshServer, sshServer } from '../probes/sshd.ts';
+import { findService } from '../probes/init.ts';
+import { absence, type Role, SERVICE_NAMES, type SshServer, sshServer } from '../probes/sshd.ts';
 
 /** How the server of a role is called in a title, and how its port is. */
 export const NAMES: Readonly<Record<Role, string>> = { sshd: 'sshd', paired: 'the dedicated sshd' };
@@ -20,4 +21,10 @@ export async function serverOf<Name extends string>(
   const why = await absence(facts, role);
   if (why !== null) return { server: null, nothing: say.skip(why) };
   return { server: await facts.get(sshServer(role)), nothing: null };
+}
+
+/** The command that has the server read its configuration again. */
+export async function reloadOf(facts: Facts, role: Role, { configFile, daemon }: SshServer): Promise<string> {
+  const service = await findService(facts, SERVICE_NAMES[role], role === 'paired' ? configFile : null);
+  return service?.reload ?? `kill -HUP ${daemon?.program.pid ?? 'PID'}`;
 }

@@ -3,7 +3,7 @@ import { type Login, logins, MAX_LOGINS } from '../probes/logins.ts';
 import type { Role } from '../probes/sshd.ts';
 import { logged } from '../probes/sshd-log.ts';
 import type { AccessReason } from '../sshd/access.ts';
-import { NAMES, serverOf } from './sshd-role.ts';
+import { NAMES, reloadOf, serverOf } from './sshd-role.ts';
 
 const check = (role: Role) => {
   const refused = (meaning: string, remedy: string) =>
@@ -13,7 +13,7 @@ const check = (role: Role) => {
       meaning,
       remedy,
     }) as const;
-  const edit = (what: string) => `${what} in {file}, also in its Match blocks, then reload sshd`;
+  const edit = (what: string) => `${what} in {file}, also in its Match blocks, then run: {reload}`;
   return defineCheck({
     id: `${role}.users`,
     title: `${NAMES[role]} lets somebody in`,
@@ -92,6 +92,7 @@ const check = (role: Role) => {
         {
           user: users.map(({ name }) => name).join(', '),
           file: server.configFile,
+          reload: await reloadOf(facts, role, server),
           path: because.split(' ')[0] ?? '',
         },
         `${users[0]?.command ?? ''}: ${evidence}${await logged(facts, /not allowed because|is locked|ROOT LOGIN REFUSED/)}`,

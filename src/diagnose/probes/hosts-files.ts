@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
+import { fileErrorReason } from '../../support/atomic-file.ts';
 import { systemCode } from '../../support/failures.ts';
 import { readSmallFile } from '../../support/small-file.ts';
 import { type HostNames, hostNames } from '../access/host-names.ts';
@@ -34,7 +35,7 @@ async function read(path: string): Promise<string | null> {
     return (await readSmallFile(path, MAX_FILE_BYTES)).bytes.toString('latin1');
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return null;
-    throw new Error(`${path} cannot be read: ${systemCode(error) ?? String(error)}`, { cause: error });
+    throw new Error(`${path} cannot be read: ${fileErrorReason(error)}`, { cause: error });
   }
 }
 
