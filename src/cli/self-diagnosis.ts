@@ -12,7 +12,7 @@ import { THREADS } from './guard.ts';
 
 /** In the place of a command; for nobody to type. */
 export const SELF_DIAGNOSIS = '--self-diagnosis';
-/** The checks end after 13 s; a Pi takes a few to start the program. */
+/** The checks end after 12 s; a Pi takes a few to start the program. */
 const LIMIT_MS = 45_000;
 /** To end what was started, and itself, once it has answered or was told to end. */
 const GRACE_MS = 1_500;

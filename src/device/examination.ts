@@ -62,5 +62,7 @@ function asLastHeard(api: Tools['api'], heard: MeetingStatus | null): Tools['api
     ...api,
     device: () => orFailure({ authorized: authorized === true, services }),
     availability: () => orFailure(availability ?? 'unknown'),
+    // Only a call of its own would tell; its client has named the device as the one that is not known.
+    isServed: () => Promise.resolve(true),
   };
 }

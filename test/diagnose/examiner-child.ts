@@ -9,12 +9,18 @@ import { PLAIN } from '../../src/cli/style.ts';
 
 // What `tunnel-agent diagnose --json` does, time and again, in one process: arguments and settings a line, a report a line.
 
-const program = new Command().exitOverride();
-defineDiagnose(program, { style: () => PLAIN });
-let typed: DiagnoseCommandOptions = { network: true };
-program.commands[0]?.action((options: DiagnoseCommandOptions) => {
-  typed = options;
-});
+/** The options of a command line, as the command itself reads them. */
+async function read(args: readonly string[]): Promise<DiagnoseCommandOptions> {
+  const program = new Command().exitOverride();
+  defineDiagnose(program, { style: () => PLAIN });
+  let typed: DiagnoseCommandOptions = { network: true };
+  program.commands[0]?.action((options: DiagnoseCommandOptions) => {
+    typed = options;
+  });
+  await program.parseAsync(['diagnose', ...args], { from: 'user' });
+  return typed;
+}
+
 const refuse = (sentence: string): never => {
   throw new Error(sentence);
 };
@@ -24,9 +30,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { args, env } = JSON.parse(line) as { args: string[]; env: Record<string, string> };
   const before = { ...process.env };
   Object.assign(process.env, env);
-  for (const command of program.commands)
-    for (const option of command.options) command.setOptionValue(option.attributeName(), option.defaultValue);
-  await program.parseAsync(['diagnose', ...args], { from: 'user' });
+  const typed = await read(args);
   const request = parseRequest(typed, refuse);
   const run = { source: typed, request, version: pkg.version, style: PLAIN, signal: new AbortController().signal };
   const { report } = await look(run, request.options, NO_PROGRESS);
