@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap';
 import { createTools, readSettings } from '../../src/device/diagnosis-tools.ts';
-import { meaningOf } from '../../src/diagnose/api-answer.ts';
+import { meaningOf } from '../../src/diagnose/api/answer.ts';
 import { apiAuthorized } from '../../src/diagnose/checks/api-authorized.ts';
 import { apiAvailability } from '../../src/diagnose/checks/api-availability.ts';
 import { apiDevice } from '../../src/diagnose/checks/api-device.ts';

@@ -1,11 +1,11 @@
 import t from 'tap';
-import { judgeClock, WRITTEN_MS } from '../../src/diagnose/clock-sanity.ts';
-import { describeRoom, scarce } from '../../src/diagnose/disk-room.ts';
-import { isExpired } from '../../src/diagnose/key-expiry.ts';
-import { judgeMonitor, type MonitorView } from '../../src/diagnose/monitor-view.ts';
-import { wasPaired } from '../../src/diagnose/pairing-past.ts';
-import { judgePairing, LONG_OPEN_SECONDS } from '../../src/diagnose/pairing-window.ts';
-import { isService, parseIdentity, placesOf, udpInodes, unixListener } from '../../src/diagnose/proc-text.ts';
+import { judgeClock, WRITTEN_MS } from '../../src/diagnose/device/clock-sanity.ts';
+import { describeRoom, scarce } from '../../src/diagnose/device/disk-room.ts';
+import { judgeMonitor, type MonitorView } from '../../src/diagnose/device/monitor-view.ts';
+import { wasPaired } from '../../src/diagnose/device/pairing-past.ts';
+import { judgePairing, LONG_OPEN_SECONDS } from '../../src/diagnose/device/pairing-window.ts';
+import { isExpired } from '../../src/diagnose/keys/key-expiry.ts';
+import { isService, parseIdentity, placesOf, udpInodes, unixListener } from '../../src/diagnose/proc/proc-text.ts';
 import { authorizedKeys } from '../../src/diagnose/sshd/authorized-keys.ts';
 import { freshKeyLine } from '../support/public-keys.ts';
 

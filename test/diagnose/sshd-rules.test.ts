@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { Listener, RunningProgram } from '../../src/diagnose/probes/sockets.ts';
-import { listeningSockets, reaches } from '../../src/diagnose/socket-table.ts';
+import { listeningSockets, reaches } from '../../src/diagnose/proc/socket-table.ts';
 import { type Candidate, judgeAccess } from '../../src/diagnose/sshd/access.ts';
 import { isPlausible, readAccounts } from '../../src/diagnose/sshd/accounts.ts';
 import { authorizedKeys, forwardingOf, isAllowedFrom } from '../../src/diagnose/sshd/authorized-keys.ts';

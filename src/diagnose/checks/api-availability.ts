@@ -1,6 +1,6 @@
 import { cleanText } from '../../support/text.ts';
-import { meaningOf, whatOf } from '../api-answer.ts';
-import { judgeHeartbeats } from '../api-heartbeats.ts';
+import { meaningOf, whatOf } from '../api/answer.ts';
+import { judgeHeartbeats } from '../api/heartbeats.ts';
 import { defineCheck } from '../check.ts';
 import { availabilityAnswer } from '../probes/meeting-api.ts';
 import { service } from '../probes/service.ts';

@@ -1,4 +1,4 @@
-import { meaningOf, whatOf } from '../api-answer.ts';
+import { meaningOf, whatOf } from '../api/answer.ts';
 import { defineCheck } from '../check.ts';
 import { deviceAnswer } from '../probes/meeting-api.ts';
 

@@ -1,4 +1,4 @@
-import { meaningOf, speaksOfDevice, whatOf } from '../api-answer.ts';
+import { meaningOf, speaksOfDevice, whatOf } from '../api/answer.ts';
 import { defineCheck } from '../check.ts';
 import { apiServed, deviceAnswer } from '../probes/meeting-api.ts';
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { lastGoodPath } from '../../config/load.ts';
 import type { Config } from '../../config/types.ts';
 import { defineCheck } from '../check.ts';
-import { judgeClock, WRITTEN_MS } from '../clock-sanity.ts';
+import { judgeClock, WRITTEN_MS } from '../device/clock-sanity.ts';
 import type { Facts } from '../facts.ts';
 import { programs } from '../probes/sockets.ts';
 

@@ -2,7 +2,7 @@ import { lstat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { systemCode } from '../../support/failures.ts';
 import { defineCheck } from '../check.ts';
-import { describeRoom, scarce } from '../disk-room.ts';
+import { describeRoom, scarce } from '../device/disk-room.ts';
 import type { Facts } from '../facts.ts';
 import { agentService } from '../probes/agent-service.ts';
 import { tryWriting, type Writing } from '../probes/probe-file.ts';

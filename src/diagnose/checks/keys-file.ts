@@ -1,7 +1,7 @@
 import { fingerprintOf } from '../../support/ssh-blob.ts';
 import { counted } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
-import { isExpired } from '../key-expiry.ts';
+import { isExpired } from '../keys/key-expiry.ts';
 import { keyFile } from '../probes/key-file.ts';
 
 const SYMPTOM = 'The paired client is refused: "Permission denied (publickey)".';

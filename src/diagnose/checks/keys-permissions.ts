@@ -2,6 +2,7 @@ import { fileErrorReason } from '../../support/atomic-file.ts';
 import { systemCode } from '../../support/failures.ts';
 import { defineCheck } from '../check.ts';
 import type { Facts } from '../facts.ts';
+import { type KeyPath, octal, unreadableFault } from '../keys/strict-modes.ts';
 import { accounts } from '../probes/accounts.ts';
 import { strictFault } from '../probes/credentials.ts';
 import { readKeyPath } from '../probes/key-path.ts';
@@ -9,7 +10,6 @@ import { sshServer } from '../probes/sshd.ts';
 import { effective } from '../probes/sshd-config.ts';
 import type { Account } from '../sshd/accounts.ts';
 import { keyFilePaths } from '../sshd/credentials.ts';
-import { type KeyPath, octal, unreadableFault } from '../strict-modes.ts';
 
 const SYMPTOM =
   'The client with the right key is refused: "Permission denied (publickey)". sshd logs "bad ownership or modes".';

@@ -1,7 +1,7 @@
 import { cleanText } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
+import { judgePairing } from '../device/pairing-window.ts';
 import { NOT_ASKED } from '../findings.ts';
-import { judgePairing } from '../pairing-window.ts';
 import { connections } from '../probes/connections.ts';
 import { service, settledStatus } from '../probes/service.ts';
 

@@ -4,7 +4,7 @@ import { defineCheck } from '../check.ts';
 import { findService } from '../probes/init.ts';
 import { describeListener } from '../probes/sockets.ts';
 import { greetings, type Role, SERVICE_NAMES } from '../probes/sshd.ts';
-import { reaches } from '../socket-table.ts';
+import { reaches } from '../proc/socket-table.ts';
 import { NAMES, SEEN, serverOf } from './sshd-role.ts';
 
 /** Where it listens on one of these, it is the setting that is wrong. */

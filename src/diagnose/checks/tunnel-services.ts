@@ -1,7 +1,7 @@
 import { defineCheck } from '../check.ts';
 import { describeListener, listeners } from '../probes/sockets.ts';
 import { forwardsOf } from '../probes/target.ts';
-import { reaches } from '../socket-table.ts';
+import { reaches } from '../proc/socket-table.ts';
 
 const LOOPBACK = '127.0.0.1';
 

@@ -1,13 +1,13 @@
 import { existsSync } from 'node:fs';
 import { systemCode } from '../../support/failures.ts';
 import { readSmallFile } from '../../support/small-file.ts';
-import { withoutOwnGroups } from '../debian-groups.ts';
 import type { Facts } from '../facts.ts';
+import { withoutOwnGroups } from '../keys/debian-groups.ts';
+import { type KeyPath, type KeyPathFault, strictModesFault, unreadableFault } from '../keys/strict-modes.ts';
 import type { Account } from '../sshd/accounts.ts';
 import { authorizedKeys } from '../sshd/authorized-keys.ts';
 import { type Credentials, judgeCredentials, type KeyFileFact, keyFilePaths } from '../sshd/credentials.ts';
 import type { EffectiveConfig } from '../sshd/effective.ts';
-import { type KeyPath, type KeyPathFault, strictModesFault, unreadableFault } from '../strict-modes.ts';
 import { accounts } from './accounts.ts';
 import { readKeyPath } from './key-path.ts';
 import { type Login, logins } from './logins.ts';

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { fileErrorReason } from '../../support/atomic-file.ts';
 import { systemCode } from '../../support/failures.ts';
 import { readSmallFile } from '../../support/small-file.ts';
+import { wasPaired } from '../device/pairing-past.ts';
 import type { Facts, Probe } from '../facts.ts';
-import { wasPaired } from '../pairing-past.ts';
 import { type AuthorizedKey, authorizedKeys } from '../sshd/authorized-keys.ts';
 
 /** The file that pairing replaces, and what is known of the past of the device. */

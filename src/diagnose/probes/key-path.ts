@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { KeyPath, PathFact } from '../strict-modes.ts';
+import type { KeyPath, PathFact } from '../keys/strict-modes.ts';
 
 /**
  * A key file as sshd looks at it: links are followed first, then every folder is looked at up to the home folder of

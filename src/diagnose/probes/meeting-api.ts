@@ -1,6 +1,6 @@
 import { abortScope } from '../../support/abort-scope.ts';
 import { Failure } from '../../support/failures.ts';
-import { evidenceOf } from '../api-answer.ts';
+import { evidenceOf } from '../api/answer.ts';
 import type { Facts, Probe } from '../facts.ts';
 import type { ApiTool } from '../tools.ts';
 

@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileErrorReason } from '../../support/atomic-file.ts';
 import { systemCode } from '../../support/failures.ts';
-import { type Room, roomOf } from '../disk-room.ts';
+import { type Room, roomOf } from '../device/disk-room.ts';
 
 /** How writing to a folder went. */
 export interface Writing {

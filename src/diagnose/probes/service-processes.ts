@@ -1,6 +1,6 @@
 import { lstat, readFile } from 'node:fs/promises';
 import type { Facts, Probe } from '../facts.ts';
-import { isService, type ProcessIdentity, parseIdentity, placesOf } from '../proc-text.ts';
+import { isService, type ProcessIdentity, parseIdentity, placesOf } from '../proc/proc-text.ts';
 import { service } from './service.ts';
 import { programs, type RunningProgram } from './sockets.ts';
 

@@ -4,7 +4,7 @@ import { MASK } from '../../config/secret.ts';
 import { cleanText } from '../../support/text.ts';
 import { maskNamed } from '../bundle/secret-names.ts';
 import type { Facts, Probe } from '../facts.ts';
-import { udpInodes, unixListener } from '../proc-text.ts';
+import { udpInodes, unixListener } from '../proc/proc-text.ts';
 import { programs, type RunningProgram } from './sockets.ts';
 
 /** Which program holds which socket of any kind, by inode; another user than root sees its own only. The first of several. */

@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import { setImmediate as letOthersRun } from 'node:timers/promises';
 import { hostAndPort } from '../../support/text.ts';
 import type { Probe } from '../facts.ts';
-import { type ListeningSocket, listeningSockets } from '../socket-table.ts';
+import { type ListeningSocket, listeningSockets } from '../proc/socket-table.ts';
 
 /** A program that runs. */
 export interface RunningProgram {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { pause } from '../../support/clock.ts';
 import { PROBE_PORTS } from '../../support/own-probe.ts';
 import type { Facts, Probe } from '../facts.ts';
-import { parseIdentity } from '../proc-text.ts';
+import { parseIdentity } from '../proc/proc-text.ts';
 import { parseSshdCommand } from '../sshd/command-line.ts';
 import { type Contact, type Greeting, understand } from '../sshd/greeting.ts';
 import {

@@ -1,4 +1,4 @@
-import type { AuthorizedKey } from './sshd/authorized-keys.ts';
+import type { AuthorizedKey } from '../sshd/authorized-keys.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const FORM = /^(\d{4})(\d{2})(\d{2})(?:(\d{2})(\d{2})(\d{2})?)?Z?$/;

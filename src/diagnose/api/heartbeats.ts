@@ -1,5 +1,5 @@
-import { cleanText } from '../support/text.ts';
-import type { ServiceStatus } from './tools.ts';
+import { cleanText } from '../../support/text.ts';
+import type { ServiceStatus } from '../tools.ts';
 
 /** What the service says of its heartbeats, where the server does not list the device as available. */
 export interface Judged {

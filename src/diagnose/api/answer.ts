@@ -1,5 +1,5 @@
-import { type Failure, type FailureCode, systemCode } from '../support/failures.ts';
-import { cleanText } from '../support/text.ts';
+import { type Failure, type FailureCode, systemCode } from '../../support/failures.ts';
+import { cleanText } from '../../support/text.ts';
 
 // What the failures of the Meeting client mean to the checks api.*.
 

@@ -1,4 +1,4 @@
-import type { ServiceStatus } from './tools.ts';
+import type { ServiceStatus } from '../tools.ts';
 
 /** What is known at one moment of the paired tunnel, and of what the monitor makes of it. */
 export interface MonitorView {

@@ -1,4 +1,4 @@
-import type { Account } from './sshd/accounts.ts';
+import type { Account } from '../sshd/accounts.ts';
 import type { KeyPath, PathFact } from './strict-modes.ts';
 
 const GROUP_MAY_WRITE = 0o020;

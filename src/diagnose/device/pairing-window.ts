@@ -1,4 +1,4 @@
-import type { ServiceStatus } from './tools.ts';
+import type { ServiceStatus } from '../tools.ts';
 
 type Pairing = ServiceStatus['pairing'];
 
