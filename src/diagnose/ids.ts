@@ -6,7 +6,6 @@
 export const CHECK_IDS = [
   'config.valid',
   'config.identity',
-  'clock.sane',
   'disk.writable',
   'run.dir',
   'service.running',
@@ -26,6 +25,7 @@ export const CHECK_IDS = [
   'tunnel.services',
   'dns.proxy',
   'proxy.connect',
+  'clock.sane',
   'proxy.tls',
   'api.reachable',
   'api.device',

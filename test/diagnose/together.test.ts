@@ -5,7 +5,7 @@ import t from 'tap';
 import { makeCertificate } from '../support/certificates.ts';
 import { run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
-import { expectCause, expectHealthy, LAN_PEER, machine, NEEDS_MACHINE } from './machine.ts';
+import { expectCause, LAN_PEER, machine, NEEDS_MACHINE } from './machine.ts';
 import { deviceConfig, nameProxy, PROXY_NAME, scriptedProxy, untilTunnel } from './proxy-bench.ts';
 
 // What comes together in the field: one cause that shows in many places, and several causes at once.
@@ -16,7 +16,7 @@ t.test('a clock in 1970', requires(...NEEDS_MACHINE, 'openssl', 'faketime'), asy
   const certificate = makeCertificate(folder, PROXY_NAME);
   const device = await machine(t);
   await nameProxy(device, LAN_PEER);
-  await device.sshd();
+  const sshd = await device.sshd();
   await scriptedProxy(t, device);
   await scriptedProxy(t, device, 9443, certificate);
   const { stdout } = await run('faketime', ['-f', '@2000-01-01 00:00:00', 'env']);
@@ -32,13 +32,20 @@ t.test('a clock in 1970', requires(...NEEDS_MACHINE, 'openssl', 'faketime'), asy
     t.match(found.check('proxy.tls'), { status: 'skip', summary: /^because of clock\.sane: .*not valid yet/ });
     await service.stop();
   });
-  await t.test('keeps nobody out where no certificate is looked at', async (t) => {
+  await t.test('is the cause on a device whose tunnel stands without TLS, too', async (t) => {
     await device.configure(deviceConfig());
     await device.service(wrong);
     await untilTunnel(device, ({ state }) => state === 'up');
-    const found = await device.diagnose([], wrong);
-    expectHealthy(t, found, ['clock.sane']);
-    t.match(found.check('clock.sane'), { status: 'warn', summary: /nobody is kept out/, remedy: /date -s/ });
+    expectCause(t, await device.diagnose([], wrong), 'clock.sane', /1970-01-01/);
+  });
+  await t.test('comes after what certificates do not explain: sshd is stopped', async (t) => {
+    await sshd.stop();
+    const { report } = await device.diagnose([], wrong);
+    t.equal(report.cause, 'sshd.running');
+    t.match(
+      report.checks.filter(({ status }) => status === 'fail').map(({ id }) => id),
+      ['sshd.running', 'clock.sane'],
+    );
   });
 });
 
