@@ -6,10 +6,11 @@ import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { THREADS } from '../../src/cli/guard.ts';
 import type { CheckReport, Report } from '../../src/diagnose/report.ts';
-import { endChild, type Output, run } from '../support/processes.ts';
+import { descendants, endChild, type Output, run } from '../support/processes.ts';
 import { PROGRAM } from '../support/service.ts';
 import { until } from '../support/until.ts';
 
@@ -277,7 +278,25 @@ async function startDaemon(
     await endChild(child, 'SIGKILL');
     throw error;
   }
-  return { log: () => log, stop: () => endChild(child) };
+  return {
+    log: () => log,
+    async stop() {
+      // nsenter would be gone before what it started, which may take its time to end.
+      const below = child.exitCode === null && child.pid !== undefined ? descendants(child.pid) : [];
+      const ended = once(child, 'exit');
+      for (const pid of below) signal(pid, 'SIGTERM');
+      if (below.length > 0) await Promise.race([ended, sleep(5_000, undefined, { ref: false })]);
+      await endChild(child, below.length > 0 ? 'SIGKILL' : 'SIGTERM');
+    },
+  };
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // ended meanwhile
+  }
 }
 
 /** `found` names the cause of what was made: it is the cause, and nothing else failed. */

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { lstat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { systemCode } from '../../support/failures.ts';
@@ -165,8 +166,14 @@ function describe({ what, folder, problem, room, forbiddenTo }: Place): string {
 
 /** The folders as the service sees them: its unit may show it others than this process has. */
 async function lookAt(facts: Facts): Promise<Place[]> {
-  const { runDir, stateDir, pairing } = facts.config;
   const process = facts.isRoot ? await serviceProcess(facts) : undefined;
+  const places = await placesIn(facts, process);
+  // A service that ended meanwhile takes its view of the file systems with it.
+  return process === undefined || existsSync(`/proc/${process.pid}/root/`) ? places : placesIn(facts, undefined);
+}
+
+async function placesIn(facts: Facts, process: ServiceProcess | undefined): Promise<Place[]> {
+  const { runDir, stateDir, pairing } = facts.config;
   const root = process === undefined ? '' : `/proc/${process.pid}/root`;
   const places: Place[] = [];
   for (const [what, wanted] of [
