@@ -155,7 +155,10 @@ t.test('everything that support needs, and no secret in it', NEEDS, async (t) =>
   await device.sshd('Include /etc/ssh/sshd_config.d/*.conf\nAllowUsers pi\n# comment-about-the-router');
   await device.service();
   const kept = device.path('/var/lib/zeroforce/config.last-good.json');
-  await until('the service to keep its configuration', () => readFileSync(kept, 'utf8').includes(DEVICE_KEY));
+  await until(
+    'the service to keep its configuration',
+    () => existsSync(kept) && readFileSync(kept, 'utf8').includes(DEVICE_KEY),
+  );
   const lastGood = { meeting: { token: PLANTED['token of the last good configuration'] } };
   await device.write(`/var/lib/zeroforce/config.last-good.json`, JSON.stringify(lastGood), 0o600);
   const idle = 'setInterval(() => {}, 1e6)';

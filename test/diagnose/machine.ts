@@ -13,6 +13,7 @@ import type { CheckReport, Report } from '../../src/diagnose/report.ts';
 import { descendants, endChild, type Output, run } from '../support/processes.ts';
 import { PROGRAM } from '../support/service.ts';
 import { until } from '../support/until.ts';
+import { relay } from './relay.ts';
 
 export const NEEDS_MACHINE = [
   'root',
@@ -241,15 +242,7 @@ async function startExaminer(inside: readonly string[], env: Record<string, stri
 /** A socket in the file system leads from one network namespace to another. */
 async function relayTo(port: number, path: string): Promise<Server> {
   const server = createServer((near) => {
-    const far = connect(port, '127.0.0.1');
-    for (const [from, to] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      from.on('error', () => to.destroy());
-      from.on('close', () => to.destroy());
-      from.pipe(to);
-    }
+    relay(near, connect(port, '127.0.0.1'));
   });
   server.listen(path);
   await once(server, 'listening');

@@ -1,7 +1,7 @@
 import t from 'tap';
-import { run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
 import { expectCause, expectHealthy, machine, NEEDS_MACHINE } from './machine.ts';
+import { wallClock } from './wall-clock.ts';
 
 const IDENTITY = { deviceKey: '3316A52EB08837267BF6BD3E2B2E8DC7', proxy: { host: '192.168.77.1' } };
 /** Nothing that this file is about speaks with anybody else. */
@@ -97,7 +97,7 @@ t.test('the clock', requires(...NEEDS_MACHINE, 'faketime'), async (t) => {
   await device.sshd();
   const meeting = { ...IDENTITY, proxy: { ...IDENTITY.proxy, tls: true }, token: '41e291' };
   await device.configure({ meeting });
-  const at = await fakeClock();
+  const at = await wallClock();
   await device.service(at('1970-01-01 00:02:00'));
 
   await t.test('in 1970, for the service as well', async (t) => {
@@ -128,16 +128,3 @@ t.test('the clock', requires(...NEEDS_MACHINE, 'faketime'), async (t) => {
     expectHealthy(t, await device.examine());
   });
 });
-
-/** The environment of a program whose wall clock starts there; its monotonic clock stays as it is. */
-async function fakeClock(): Promise<(time: string) => Record<string, string>> {
-  const { stdout } = await run('faketime', ['-f', '@2000-01-01 00:00:00', 'env']);
-  const library = /^LD_PRELOAD=(.*)$/m.exec(stdout)?.[1] ?? '';
-  if (library === '') throw new Error(`no library in ${stdout}`);
-  return (time) => ({
-    LD_PRELOAD: library,
-    FAKETIME: `@${time}`,
-    FAKETIME_DONT_FAKE_MONOTONIC: '1',
-    TZ: 'UTC',
-  });
-}

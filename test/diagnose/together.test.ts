@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { makeCertificate } from '../support/certificates.ts';
-import { run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
 import { expectCause, LAN_PEER, machine, NEEDS_MACHINE } from './machine.ts';
 import { deviceConfig, nameProxy, PROXY_NAME, scriptedProxy, untilTunnel } from './proxy-bench.ts';
+import { wallClock } from './wall-clock.ts';
 
 // What comes together in the field: one cause that shows in many places, and several causes at once.
 
@@ -19,9 +19,7 @@ t.test('a clock in 1970', requires(...NEEDS_MACHINE, 'openssl', 'faketime'), asy
   const sshd = await device.sshd();
   await scriptedProxy(t, device);
   await scriptedProxy(t, device, 9443, certificate);
-  const { stdout } = await run('faketime', ['-f', '@2000-01-01 00:00:00', 'env']);
-  const library = /^LD_PRELOAD=(.*)$/m.exec(stdout)?.[1] ?? '';
-  const wrong = { LD_PRELOAD: library, FAKETIME: '@1970-01-01 00:10:00', FAKETIME_DONT_FAKE_MONOTONIC: '1', TZ: 'UTC' };
+  const wrong = (await wallClock())('1970-01-01 00:10:00');
 
   await t.test('keeps a device off a proxy over TLS', async (t) => {
     await device.configure(deviceConfig({ port: 9443, tls: true, ca: certificate.path }));

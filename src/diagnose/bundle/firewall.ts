@@ -1,7 +1,6 @@
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { release } from 'node:os';
 import type { Facts } from '../facts.ts';
+import { mayBeInKernel } from '../probes/kernel.ts';
 import { firstOf, found, type Part, program } from './parts.ts';
 
 /** What is looked at must not change: asking loads the module where it is missing, and the old iptables makes its table. */
@@ -14,19 +13,9 @@ export const FIREWALL_PARTS: readonly Part[] = [
 
 function whereLoaded(name: string, part: Part): Part {
   return async (facts) =>
-    (await mayBeThere(name))
+    mayBeInKernel(name)
       ? part(facts)
       : { title: name, text: `(not asked: ${name} is not in the kernel, so it has no rules)` };
-}
-
-/** Loaded, built in, or in a kernel that can load nothing. */
-async function mayBeThere(name: string): Promise<boolean> {
-  const modules = `/lib/modules/${release()}`;
-  const text = async (path: string) => readFile(path, 'latin1').catch(() => '');
-  if (!existsSync(modules) || (await text('/proc/modules')).split('\n').some((line) => line.startsWith(`${name} `))) {
-    return true;
-  }
-  return (await text(`${modules}/modules.builtin`)).includes(`/${name}.ko`);
 }
 
 /** The tables of the old kind that are there already; the newer iptables does not see them. */

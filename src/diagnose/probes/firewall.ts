@@ -1,5 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { release } from 'node:os';
+import { existsSync } from 'node:fs';
 import { cleanText } from '../../support/text.ts';
 import type { Facts, Probe } from '../facts.ts';
 import { type Fate, fateOf } from '../firewall/connections.ts';
@@ -11,6 +10,7 @@ import { readNft } from '../firewall/nft-reader.ts';
 import { readNftText } from '../firewall/nft-text.ts';
 import { isIptables } from '../firewall/words.ts';
 import { homeNetworks } from './home.ts';
+import { lines, mayBeInKernel } from './kernel.ts';
 
 /** The packet filter of this device, as far as it could be read. */
 export interface Firewall {
@@ -50,7 +50,7 @@ async function readAll(facts: Facts): Promise<Part> {
 }
 
 async function readNftables(facts: Facts): Promise<Part> {
-  if (!mayHaveNfTables()) return { ...NOTHING, read: ['/proc/modules: no nf_tables'] };
+  if (!mayBeInKernel('nf_tables')) return { ...NOTHING, read: ['/proc/modules: no nf_tables'] };
   const [json, text] = await Promise.all([
     printed(facts, 'nft', ['-j', 'list', 'ruleset']),
     printed(facts, 'nft', ['-a', 'list', 'ruleset']),
@@ -135,23 +135,6 @@ async function printed(facts: Facts, command: string, args: readonly string[]): 
   if (end.kind === 'missing') return { why: `${command} is not installed` };
   if (end.kind === 'too-much') return { why: `${command} prints too much to be read` };
   return { why: end.kind === 'failed' ? cleanText(end.why) : `${command} did not answer (${end.kind})` };
-}
-
-/** To ask nft would load the module of the kernel where it can be loaded and is not. */
-function mayHaveNfTables(): boolean {
-  const modules = `/lib/modules/${release()}`;
-  if (!existsSync(modules) || lines('/proc/modules').some((line) => line.startsWith('nf_tables '))) return true;
-  return lines(`${modules}/modules.builtin`).some((line) => line.endsWith('/nf_tables.ko'));
-}
-
-function lines(path: string): string[] {
-  try {
-    return readFileSync(path, 'latin1')
-      .split('\n')
-      .filter((line) => line !== '');
-  } catch {
-    return []; // not there
-  }
 }
 
 /**
