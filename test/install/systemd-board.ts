@@ -26,7 +26,7 @@ export async function systemdBoard(t: Test): Promise<Board> {
   }
   await board.put(`${PACKAGE}/zeroforce.tmpfiles`, '/usr/lib/tmpfiles.d/zeroforce.conf');
   await board.put(`${PACKAGE}/zeroforce.sysusers`, '/usr/lib/sysusers.d/zeroforce.conf');
-  await board.put(`${PACKAGE}/unprivileged.conf`, '/usr/share/doc/zeroforce-agent/unprivileged.conf');
+  await board.put(`${PACKAGE}/unprivileged.conf`, '/usr/share/doc/zeroforce/examples/unprivileged.conf');
   const sshd = readFileSync('rootfs-overlay/opt/beamer/beamer-ssh-tunnel', 'utf8');
   await board.write(
     '/etc/zeroforce/sshd_config',

@@ -80,7 +80,7 @@ t.test('the service under systemd', requires(...NEEDS_BOARD, 'faketime'), async 
     const environment = (of: string) => board.must(`tr '\\0' '\\n' </proc/${of}/environ`);
     t.match(await environment(pid), /^NOTIFY_SOCKET=/m, 'it was told');
     await board.must('ip link set eth0 down'); // a trouble, which it looks into
-    const child = async () => (await board.sh("pgrep -f -- '[-]-self-diagnosis$' | head -n 1")).stdout.trim();
+    const child = async () => /\d+/.exec((await board.sh("pgrep -f -- '[-]-self-diagnosis$'")).stdout)?.[0];
     const examiner = await until('it to look for the cause by itself', child, 60_000);
     const inherited = await environment(examiner);
     t.match(inherited, /^PATH=/m);
@@ -145,6 +145,7 @@ t.test('the service under systemd', requires(...NEEDS_BOARD, 'faketime'), async 
       'mount -t tmpfs -o size=16k tmpfs /var/lib/zeroforce; head -c 1M /dev/zero >/var/lib/zeroforce/full; :',
     );
     await board.must('systemd-run --quiet --unit other node -e "require(\'http\').createServer().listen(5001)"');
+    await until('the other program to listen', async () => (await board.must('netstat -ltn')).includes(':5001 '));
     await board.write(
       '/etc/zeroforce/config.json',
       configuration({ meeting: proxy.meeting, http: { port: 5001 }, monitor: { netstat: '/bin/false' } }),
@@ -154,6 +155,7 @@ t.test('the service under systemd', requires(...NEEDS_BOARD, 'faketime'), async 
     const faults = async () => (await statusOf(board)).faults.map(({ code }) => code);
     await until('all of it to be noticed', async () => {
       const codes = await faults();
+      console.error(codes, await journal(board, '-u zeroforce -n 5'));
       return codes.includes('http.port-in-use') && codes.includes('monitor.netstat-failed');
     });
     const told =
@@ -221,6 +223,7 @@ t.test('the service under systemd', requires(...NEEDS_BOARD, 'faketime'), async 
   });
 
   await t.test('its sshd serves on when the maintenance sshd stops, and comes back after a kill', async (t) => {
+    await board.must('tunnel-agent pairing reset --yes');
     await board.must('rm -r /run/sshd'); // as Debian's unit of the other one does when it stops
     await expectPairs(t, board);
     const before = await property(board, 'zeroforce-sshd', 'MainPID');
