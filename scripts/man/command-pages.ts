@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import type { Command, Option } from 'commander';
-import { bold, escape, italic, item, paragraph, section, subsection, verbatim } from './roff.ts';
+import { bold, italic, item, paragraph, plain, section, subsection, verbatim } from './roff.ts';
 
 /** What a program cannot say of itself in its own definition. */
 export interface AboutProgram {
@@ -16,14 +16,14 @@ export function commandPage({ program, description, rest }: AboutProgram): strin
   const name = program.name();
   const said = afterHelp(program);
   return [
-    ...section('NAME', `${escape(name)} \\- ${escape(asTitle(program.description()))}`),
+    ...section('NAME', `${plain(name)} \\- ${plain(asTitle(program.description()))}`),
     ...section(
       'SYNOPSIS',
       `${bold(name)} ${usageOf('command')}`,
       '.br',
       `${bold(name)} ${bold('help')} [${bold('command')}]`,
     ),
-    ...section('DESCRIPTION', ...description.map(escape)),
+    ...section('DESCRIPTION', ...description.map(plain)),
     ...section('OPTIONS', ...optionItems(program)),
     ...section('COMMANDS', ...leaves(program).flatMap((command) => commandSection(command, name))),
     ...said.flatMap(({ title, lines }) => endSection(title, lines)),
@@ -53,15 +53,15 @@ function commandSection(command: Command, program: string): string[] {
   const about = command.description();
   return [
     ...subsection([bold(`${program} ${words.join(' ')}`), ...args, '[\\fIoptions\\fR]'].join(' ')),
-    `${escape(about.charAt(0).toUpperCase() + about.slice(1))}.`,
+    `${plain(about.charAt(0).toUpperCase() + about.slice(1))}.`,
     ...command.registeredArguments
       .filter(({ description }) => description !== '')
       .flatMap((argument) => {
         const choices = argument.argChoices === undefined ? '' : ` (${argument.argChoices.join(', ')})`;
-        return item(italic(argument.name()), escape(`${argument.description}${choices}`));
+        return item(italic(argument.name()), plain(`${argument.description}${choices}`));
       }),
     ...optionItems(command),
-    ...afterHelp(command).flatMap(({ title, lines }) => [...paragraph(`${escape(title)}:`), ...verbatim(lines)]),
+    ...afterHelp(command).flatMap(({ title, lines }) => [...paragraph(`${plain(title)}:`), ...verbatim(lines)]),
   ];
 }
 
@@ -72,8 +72,8 @@ function optionItems(command: Command): string[] {
 
 function optionItem({ flags, description, defaultValue, argChoices }: Option): string[] {
   const fallback = typeof defaultValue === 'string' ? ` (default: ${defaultValue})` : '';
-  const choices = argChoices === undefined ? [] : ['.br', `Choices: ${escape(argChoices.join(', '))}.`];
-  return item(bold(flags), escape(`${description}${fallback}`), ...choices);
+  const choices = argChoices === undefined ? [] : ['.br', `Choices: ${plain(argChoices.join(', '))}.`];
+  return item(bold(flags), plain(`${description}${fallback}`), ...choices);
 }
 
 interface Said {
@@ -84,7 +84,9 @@ interface Said {
 /** What stands below the help of a command: `Examples:` with indented lines, and paragraphs. */
 function afterHelp(command: Command): Said[] {
   let text = '';
-  const write = (piece: string) => void (text += piece);
+  const write = (piece: string) => {
+    text += piece;
+  };
   // Its types hide that a command is an emitter; this is how the help itself asks for it.
   (command as unknown as EventEmitter).emit('afterHelp', { error: false, command, write });
   const said: Said[] = [];
@@ -101,11 +103,11 @@ const TITLES: Readonly<Record<string, string>> = { 'Exit codes': 'EXIT STATUS', 
 
 function endSection(title: string, lines: readonly string[]): string[] {
   const heading = TITLES[title] ?? title.toUpperCase();
-  if (title === 'Notes') return section(heading, ...lines.map(escape));
+  if (title === 'Notes') return section(heading, ...lines.map(plain));
   if (title !== 'Exit codes') return section(heading, ...verbatim(lines));
   const items = lines.flatMap((line) => {
     const [, code = '', about = ''] = /^ +(\S+) +(.*)$/.exec(line) ?? [];
-    return item(bold(code), escape(about));
+    return item(bold(code), plain(about));
   });
   return section(heading, ...items);
 }

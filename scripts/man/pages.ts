@@ -1,3 +1,4 @@
+import pkg from '../../package.json' with { type: 'json' };
 import { program as agent } from '../../src/cli/agent-program.ts';
 import { program as gateway } from '../../src/cli/gateway-program.ts';
 import { DEPLOYED_FILES } from '../../src/config/deployed.ts';
@@ -5,7 +6,7 @@ import { asWritten, GATEWAY_VARIABLES, gatewayOptionOf } from '../../src/config/
 import { CONFIG_FILE } from '../../src/config/load.ts';
 import { OPTION_KEYS, optionOf } from '../../src/config/options.ts';
 import { commandPage } from './command-pages.ts';
-import { bold, escape, italic, item, paragraph, section, verbatim } from './roff.ts';
+import { bold, italic, item, paragraph, plain, section, verbatim } from './roff.ts';
 
 export interface ManPage {
   /** `tunnel-agent.1`; the section is what stands behind the last dot. */
@@ -13,26 +14,19 @@ export interface ManPage {
   text: string;
 }
 
-/** What stands in the foot of every page. */
-export interface Edition {
-  version: string;
-  /** Seconds since 1970, so that the pages of a release are always the same. */
-  epochSeconds: number;
-}
-
 /** Every man page, from the definitions that the programs run by: none of them can say something else. */
-export function manPages(edition: Edition): ManPage[] {
+export function manPages(version: string = pkg.version): ManPage[] {
   return [
-    page('tunnel-agent.1', agentPage(), edition),
-    page('tunnel-gateway.1', gatewayPage(), edition),
-    page('zeroforce.conf.5', configurationPage(), edition),
+    page('tunnel-agent.1', agentPage(), version),
+    page('tunnel-gateway.1', gatewayPage(), version),
+    page('zeroforce.conf.5', configurationPage(), version),
   ];
 }
 
-function page(file: string, body: readonly string[], { version, epochSeconds }: Edition): ManPage {
+/** Without a date: the same pages whenever they are made. The version stands in the foot. */
+function page(file: string, body: readonly string[], version: string): ManPage {
   const [, name = '', number = ''] = /^(.*)\.(\d)$/.exec(file) ?? [];
-  const date = new Date(epochSeconds * 1000).toISOString().slice(0, 10);
-  const title = `.TH ${escape(name.toUpperCase())} ${number} ${date} "zeroforce ${escape(version)}" zeroforce`;
+  const title = `.TH ${plain(name.toUpperCase())} ${number} "" "zeroforce ${plain(version)}" zeroforce`;
   return { file, text: `${[title, '.nh', '.ad l', ...body].join('\n')}\n` };
 }
 
@@ -81,7 +75,7 @@ function gatewayPage(): string[] {
         'There is no configuration file: these variables are all.',
         ...GATEWAY_VARIABLES.flatMap((name) => {
           const { kind, about, default: fallback } = gatewayOptionOf(name);
-          return item(bold(name), escape(about), '.br', facts({ allowed: kind.allowed, default: asWritten(fallback) }));
+          return item(bold(name), plain(about), '.br', facts({ allowed: kind.allowed, default: asWritten(fallback) }));
         }),
       ),
       ...section(
@@ -99,26 +93,26 @@ function gatewayPage(): string[] {
 
 function configurationPage(): string[] {
   return [
-    ...section('NAME', `zeroforce.conf \\- ${escape('configuration of the zeroforce device service')}`),
+    ...section('NAME', `zeroforce.conf \\- ${plain('configuration of the zeroforce device service')}`),
     ...section('SYNOPSIS', italic(CONFIG_FILE)),
     ...section(
       'DESCRIPTION',
-      escape(
+      plain(
         'JSON in UTF-8, without comments. A dot in a key of this page stands for a section of the file, so http.port is',
       ),
       'written as',
       ...verbatim(['{ "http": { "port": 5000 } }']),
       ...paragraph(
-        escape(
+        plain(
           'From the weakest to the strongest: the default, the file, the environment. Values are not merged: a list of a',
         ),
-        escape('stronger place replaces that of a weaker one as a whole. Empty text means: not set.'),
+        plain('stronger place replaces that of a weaker one as a whole. Empty text means: not set.'),
       ),
       ...paragraph(
-        escape(
+        plain(
           'A running service takes a changed file on by itself, each option at the time that stands at it. When the file is',
         ),
-        escape('broken at a start, the last one that worked runs instead, and every fault is in the log.'),
+        plain('broken at a start, the last one that worked runs instead, and every fault is in the log.'),
       ),
       ...paragraph(
         `${bold('tunnel-agent config check')} names every fault, ${bold('tunnel-agent config show')} every value and where it comes from.`,
@@ -129,7 +123,7 @@ function configurationPage(): string[] {
       ...OPTION_KEYS.flatMap((key) => {
         const { env, kind, about, applies, default: fallback } = optionOf(key);
         const said = facts({ allowed: kind.allowed, default: JSON.stringify(fallback) });
-        return item(bold(key), escape(about), '.br', said, '.br', `Variable: ${bold(env)}. Applies: ${applies}.`);
+        return item(bold(key), plain(about), '.br', said, '.br', `Variable: ${bold(env)}. Applies: ${applies}.`);
       }),
     ),
     ...section(
@@ -147,7 +141,7 @@ function configurationPage(): string[] {
 
 function facts({ allowed, default: fallback }: { allowed: string; default: unknown }): string {
   const shown = fallback === null || fallback === 'null' ? 'none' : String(fallback);
-  return `${escape(`Allowed: ${allowed}. Default: ${shown}.`)}`;
+  return `${plain(`Allowed: ${allowed}. Default: ${shown}.`)}`;
 }
 
 function seeAlso(...pages: string[]): string[] {
