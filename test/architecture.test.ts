@@ -12,6 +12,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   srp: [],
   openssh: [],
   monitor: [],
+  migrate: ['config'],
   pairing: ['srp'],
   reset: [],
   page: [],
@@ -23,7 +24,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   reload: ['config'],
   link: ['protocol'],
   gateway: ['config', 'link', 'protocol'],
-  cli: ['config', 'control', 'monitor', 'device', 'diagnose', 'gateway', 'pair-client', 'reload'],
+  cli: ['config', 'control', 'monitor', 'device', 'diagnose', 'gateway', 'migrate', 'pair-client', 'reload'],
   device: [
     ...[
       'config',
@@ -59,6 +60,8 @@ const PURE = [
   /^meeting\/(?:answers|authorized-keys|schedule|ssh-key|words)\.ts$/,
   /^openssh\/(config|log-lines|progress)\.ts$/,
   /^page\/(headline|html|news|view|words)\.ts$/,
+  /^support\/socket-table\.ts$/,
+  /^migrate\/(?:configuration|model|plan|recognise|steps|text)\.ts$/,
   /^pair-client\/(answers|events|flow|select)\.ts$/,
   /^gateway\/(attempts|bounded-map|counters|gate|port-pool|types)\.ts$/,
   /^gateway\/agents\/hello\.ts$/,
