@@ -13,10 +13,7 @@ export function missingIdentity({ deployed }: Pick<Configuration, 'deployed'>): 
  * What our configuration file lacks: null where nothing is to be written. One that says by itself what tunnel there is to
  * be is somebody's own, and keeps every value; only a port of the pairing routes that is taken is changed in it.
  */
-export function takenOver(
-  configuration: Configuration,
-  httpPort: number,
-): { keys: OptionKey[]; text: string } | null {
+export function takenOver(configuration: Configuration, httpPort: number): { keys: OptionKey[]; text: string } | null {
   const { content, deployed, settled, text } = configuration;
   const values = new Map<OptionKey, unknown>();
   if (!settled) {

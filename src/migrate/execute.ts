@@ -69,7 +69,10 @@ async function give(journal: Journal, { tools, clock, stateDir }: Surroundings, 
   await enableOurs(init, true);
   for (const entry of entries) for (const change of entry.disable) await make(change);
   if (init === 'systemd') await act(['systemctl', 'daemon-reload']);
-  await write({}, ...entries.filter(({ enabled }) => enabled).map(({ name }) => `${name} does not start at boot any more`));
+  await write(
+    {},
+    ...entries.filter(({ enabled }) => enabled).map(({ name }) => `${name} does not start at boot any more`),
+  );
 
   const flag = readFlag(runDir);
   // The tunnel last: somebody may have come in through it.
@@ -78,7 +81,10 @@ async function give(journal: Journal, { tools, clock, stateDir }: Surroundings, 
     await endAll(entry, clock);
   }
   await keepFlag(runDir, flag); // stopping a unit may have removed its run folder
-  await write({ phase: 'proving' }, ...entries.filter(({ running }) => running).map(({ name }) => `${name} was stopped`));
+  await write(
+    { phase: 'proving' },
+    ...entries.filter(({ running }) => running).map(({ name }) => `${name} was stopped`),
+  );
 }
 
 /** Ours runs, and shows that it does what theirs did. */
@@ -90,7 +96,8 @@ async function prove(journal: Journal, { tools, clock }: Surroundings, write: Wr
     const status = await tools.status(runDir).catch((error: unknown) => error as Error);
     const lacks = status instanceof Error ? status.message : lacking(status, expect, httpPort);
     if (lacks === null) break;
-    if (clock.nowMs() >= endMs) throw new Error(`within ${Math.round(withinMs / 1000)} s zeroforce did not prove itself: ${lacks}`);
+    if (clock.nowMs() >= endMs)
+      throw new Error(`within ${Math.round(withinMs / 1000)} s zeroforce did not prove itself: ${lacks}`);
     await pause(clock, LOOK_MS, new AbortController().signal);
   }
   const what = expect.session ? 'it holds the tunnel' : 'it runs';
@@ -98,7 +105,11 @@ async function prove(journal: Journal, { tools, clock }: Surroundings, write: Wr
 }
 
 /** What ours does not do yet; null where it does all. Pure. */
-export function lacking({ tunnel, http, faults }: OurStatus, expect: Journal['expect'], httpPort: number): string | null {
+export function lacking(
+  { tunnel, http, faults }: OurStatus,
+  expect: Journal['expect'],
+  httpPort: number,
+): string | null {
   if (expect.http && http?.port !== httpPort) {
     const fault = faults.find(({ code }) => code.startsWith('http.'));
     return `pairing does not listen on port ${httpPort}${fault === undefined ? '' : ` (${fault.sentence})`}`;

@@ -101,7 +101,9 @@ async function entriesOf(init: InitSystem | null): Promise<Entry[]> {
 
 /** Our own sshd serves the same configuration. */
 function isOurEntry(name: string, parts: Entry['parts']): boolean {
-  return /(?:^|\/)(?:[SK]\d\d)?zeroforce(?:-sshd)?(?:\.service)?$/.test(name) && parts.every(({ role }) => role === 'sshd');
+  return (
+    /(?:^|\/)(?:[SK]\d\d)?zeroforce(?:-sshd)?(?:\.service)?$/.test(name) && parts.every(({ role }) => role === 'sshd')
+  );
 }
 
 /** Whether the programs of an entry run; and monitors whose flag is not ours, which somebody else reads. */
@@ -153,7 +155,9 @@ async function deployedProcesses(all: readonly RunningProgram[], { listening }: 
     const app = programOfWords(owner.words);
     if (!DEPLOYED_PORTS.includes(port) || app === null || !app.endsWith('.py')) continue;
     const path = resolve(linkTarget(`/proc/${owner.pid}/cwd`) ?? '/', app);
-    const ports = listening.filter((each) => each.owner?.words.join(' ') === owner.words.join(' ')).map((each) => each.port);
+    const ports = listening
+      .filter((each) => each.owner?.words.join(' ') === owner.words.join(' '))
+      .map((each) => each.port);
     const exportedDevices = (await askStatus(port, '/api/exported-devices'))?.status ?? null;
     const judged = judgeAt(path, { exportedDevices, ports });
     const role = judged?.role ?? (exportedDevices === 200 ? 'more' : null);
@@ -203,7 +207,15 @@ async function readConfiguration(path: string, known: readonly DeployedProcess[]
     const hasTunnel = config.meeting !== null || config.ssh !== null;
     const settled = hasTunnel || config.transport !== 'meeting';
     const content = JSON.parse((text ?? '').replace(/^\ufeff/, '')) as Record<string, unknown>;
-    return { ...base, content, faults: [], settled, hasTunnel, httpPort: config.http.port, tunnelPort: config.tunnel.port };
+    return {
+      ...base,
+      content,
+      faults: [],
+      settled,
+      hasTunnel,
+      httpPort: config.http.port,
+      tunnelPort: config.tunnel.port,
+    };
   } catch (error) {
     const faults = error instanceof ConfigError ? error.faults.map(faultLine) : [String(error)];
     return { ...base, content: {}, faults, settled: true, hasTunnel: false, httpPort: 5000, tunnelPort: 8007 };
@@ -217,7 +229,9 @@ function environmentLayers(known: readonly DeployedProcess[]): Layer[] {
       const variables = (readText(`/proc/${pid}/environ`) ?? '')
         .split('\0')
         .map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)] as const);
-      return sound(readNamed(ENVIRONMENT_NAMES, Object.fromEntries(variables), 'deployed', `the environment of ${shown}`));
+      return sound(
+        readNamed(ENVIRONMENT_NAMES, Object.fromEntries(variables), 'deployed', `the environment of ${shown}`),
+      );
     });
 }
 
@@ -225,19 +239,27 @@ function sshdLayers(): Layer[] {
   const text = readText(SSHD_CONFIG);
   if (text === null) return [];
   const { port, keysFile } = readSshdConfig(text);
-  const values = { ...(port === null ? {} : { Port: port }), ...(keysFile === null ? {} : { AuthorizedKeysFile: keysFile }) };
+  const values = {
+    ...(port === null ? {} : { Port: port }),
+    ...(keysFile === null ? {} : { AuthorizedKeysFile: keysFile }),
+  };
   return [sound(readNamed(SSHD_NAMES, values, 'deployed', SSHD_CONFIG))];
 }
 
 const sound = (layer: Layer): Layer => ({ ...layer, faults: [], refused: new Set() });
 
 function portsOf(loaded: LoadedConfig | null, deployed: Layer): { proxyPort: number; tunnelPort: number } {
-  const proxyPort = loaded?.config.meeting?.proxy.port ?? Number(deployed.found.get('meeting.proxy.port')?.value ?? 9001);
+  const proxyPort =
+    loaded?.config.meeting?.proxy.port ?? Number(deployed.found.get('meeting.proxy.port')?.value ?? 9001);
   const own = loaded?.origin === 'file' ? loaded.config.tunnel.port : null;
   return { proxyPort, tunnelPort: own ?? Number(deployed.found.get('tunnel.port')?.value ?? 8007) };
 }
 
-async function readPairing(loaded: LoadedConfig | null, { deployed, settled }: Configuration, tools: Tools): Promise<PairingFacts> {
+async function readPairing(
+  loaded: LoadedConfig | null,
+  { deployed, settled }: Configuration,
+  tools: Tools,
+): Promise<PairingFacts> {
   const own = loaded?.config.pairing.authorizedKeysFile ?? '/root/.ssh/authorized_keys';
   const keysFile = settled ? own : String(deployed.found.get('pairing.authorizedKeysFile')?.value ?? own);
   const runDir = loaded?.config.runDir ?? '/run/zeroforce';

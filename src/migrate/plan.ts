@@ -26,15 +26,23 @@ export function plan(facts: Facts): Plan {
   const agents = [...entries, ...facts.processes.map((each) => ({ parts: [each], enabled: true, running: true }))].some(
     (each) => isActive(each) && each.parts.some(({ role }) => role === 'agent'),
   );
-  const hasTunnel = configuration.settled
-    ? configuration.hasTunnel
-    : missingIdentity(configuration).length === 0;
+  const hasTunnel = configuration.settled ? configuration.hasTunnel : missingIdentity(configuration).length === 0;
   const markPaired = !pairing.marked && (pairing.keys !== 'none' || pairing.flag);
   const due = all.length > 0 || config !== null || (markPaired && entries.length > 0);
-  const inTheWay = [...agentsInTheWay(facts, judged.map((each) => each.entry)), ...strangers(facts)];
-  const blocked = due || inTheWay.length > 0 ? [...unready(facts), ...noIdentity(facts, agents, hasTunnel), ...inTheWay] : [];
+  const inTheWay = [
+    ...agentsInTheWay(
+      facts,
+      judged.map((each) => each.entry),
+    ),
+    ...strangers(facts),
+  ];
+  const blocked =
+    due || inTheWay.length > 0 ? [...unready(facts), ...noIdentity(facts, agents, hasTunnel), ...inTheWay] : [];
   return {
-    findings: [...judged.map(({ entry, verdict }) => ({ what: describe(entry), ...verdict })), ...others(facts, httpPort)],
+    findings: [
+      ...judged.map(({ entry, verdict }) => ({ what: describe(entry), ...verdict })),
+      ...others(facts, httpPort),
+    ],
     blocked,
     notes: [...facts.notes, ...notes(facts, httpPort, keptSshd)],
     config:
@@ -61,8 +69,10 @@ function judge(entry: Entry): Verdict {
   const { parts, others, obstacle } = entry;
   if (!isActive(entry)) return { decision: 'nothing to do', why: 'it is disabled and does not run' };
   const kept = parts.find(({ role }) => !REPLACED.has(role));
-  if (kept !== undefined) return { decision: 'leave alone', why: `it starts ${ROLE_NAMES[kept.role]} (${kept.program})` };
-  if (others.length > 0) return { decision: 'leave alone', why: `it starts other things, too: ${others.slice(0, 3).join(', ')}` };
+  if (kept !== undefined)
+    return { decision: 'leave alone', why: `it starts ${ROLE_NAMES[kept.role]} (${kept.program})` };
+  if (others.length > 0)
+    return { decision: 'leave alone', why: `it starts other things, too: ${others.slice(0, 3).join(', ')}` };
   if (obstacle !== null) return { decision: 'leave alone', why: obstacle };
   return { decision: 'stop and disable', why: 'zeroforce does this from now on' };
 }
@@ -80,7 +90,8 @@ function portOfPairing({ holders, configuration, entries, takenPorts }: Facts, t
   const holder = holders.find(({ port }) => port === httpPort);
   const leaves = holder?.who === 'pairing' && taken.some((entry) => entry.parts.some(({ role }) => role === 'pairing'));
   const later = entries.some(
-    (entry) => entry.enabled && !taken.includes(entry) && entry.parts.some(({ role }) => role === 'more' || role === 'pairing'),
+    (entry) =>
+      entry.enabled && !taken.includes(entry) && entry.parts.some(({ role }) => role === 'more' || role === 'pairing'),
   );
   const isFree = holder === undefined || holder.who === 'ours' || leaves;
   if (isFree && !(later && httpPort === 5000 && holder?.who !== 'ours')) return httpPort;
@@ -95,14 +106,20 @@ function unready({ isRoot, init, ours, configuration }: Facts): string[] {
   const sentences: string[] = [];
   if (!isRoot) sentences.push('This user may not change services; run the command as root');
   if (init === null) {
-    sentences.push('No init system that is known runs here (systemd, OpenRC, or BusyBox with /etc/init.d), so no service can be exchanged');
+    sentences.push(
+      'No init system that is known runs here (systemd, OpenRC, or BusyBox with /etc/init.d), so no service can be exchanged',
+    );
   } else if (ours.shadowedBy !== null) {
-    sentences.push(`A service named zeroforce is there and starts another program (${ours.shadowedBy}); give it another name first`);
+    sentences.push(
+      `A service named zeroforce is there and starts another program (${ours.shadowedBy}); give it another name first`,
+    );
   } else if (!ours.installed) {
     sentences.push('The service zeroforce is not installed here; install it first, it need not run');
   }
   if (configuration.faults.length > 0) {
-    sentences.push(`${configuration.path} is wrong, and ours would not start with it: ${configuration.faults.join(' | ')}`);
+    sentences.push(
+      `${configuration.path} is wrong, and ours would not start with it: ${configuration.faults.join(' | ')}`,
+    );
   }
   return sentences;
 }
@@ -121,18 +138,27 @@ function agentsInTheWay({ processes }: Facts, entries: readonly Entry[]): string
   const isAgent = (parts: Entry['parts']) => parts.some(({ role }) => role === 'agent');
   const kept = entries.filter((entry) => isAgent(entry.parts) && judge(entry).decision === 'leave alone');
   const explained = (process: DeployedProcess) =>
-    entries.some((entry) => entry.parts.some((part) => part.role === process.role && baseName(part.program) === baseName(process.program)));
+    entries.some((entry) =>
+      entry.parts.some((part) => part.role === process.role && baseName(part.program) === baseName(process.program)),
+    );
   return [
-    ...kept.map((entry) => `${describe(entry)}; it cannot be stopped without the rest: ${judge(entry).why}. Take the tunnel agent out of it, then try again`),
+    ...kept.map(
+      (entry) =>
+        `${describe(entry)}; it cannot be stopped without the rest: ${judge(entry).why}. Take the tunnel agent out of it, then try again`,
+    ),
     ...processes
       .filter((process) => process.role === 'agent' && !explained(process))
-      .map(({ shown }) => `A tunnel agent runs, and nothing was found that starts it: ${shown}. Find out what does, or end it by hand if it was started by hand`),
+      .map(
+        ({ shown }) =>
+          `A tunnel agent runs, and nothing was found that starts it: ${shown}. Find out what does, or end it by hand if it was started by hand`,
+      ),
   ];
 }
 
 function strangers({ strangersAtProxy }: Facts): string[] {
   return strangersAtProxy.map(
-    (shown) => `An unknown program holds a connection to the port of the proxy: ${shown}. It may be another tunnel agent with the same identity; stop it first if it is`,
+    (shown) =>
+      `An unknown program holds a connection to the port of the proxy: ${shown}. It may be another tunnel agent with the same identity; stop it first if it is`,
   );
 }
 
@@ -143,18 +169,30 @@ function others({ holders, processes, entries, configuration }: Facts, httpPort:
   const loose = processes.filter((process) => !explained(process));
   const files = [...new Set([...configuration.deployed.found.values()].map(({ source }) => source))];
   return [
-    ...loose.map(({ shown, role }): Finding => ({ what: `${shown}: ${ROLE_NAMES[role]}`, decision: 'leave alone', why: 'nothing was found that starts it' })),
+    ...loose.map(
+      ({ shown, role }): Finding => ({
+        what: `${shown}: ${ROLE_NAMES[role]}`,
+        decision: 'leave alone',
+        why: 'nothing was found that starts it',
+      }),
+    ),
     ...holders
       .filter(({ who }) => who === 'unknown')
-      .map(({ port, shown }): Finding => ({
-        what: `port ${port}: ${shown}`,
-        decision: 'leave alone',
-        why: port === configuration.httpPort && httpPort !== port ? `it is unknown; pairing takes port ${httpPort} instead` : 'it is unknown',
-      })),
-    ...files.map((what): Finding =>
-      configuration.settled
-        ? { what, decision: 'nothing to do', why: `${configuration.path} has its own settings` }
-        : { what, decision: 'take over', why: `into ${configuration.path}; the original stays as it is` },
+      .map(
+        ({ port, shown }): Finding => ({
+          what: `port ${port}: ${shown}`,
+          decision: 'leave alone',
+          why:
+            port === configuration.httpPort && httpPort !== port
+              ? `it is unknown; pairing takes port ${httpPort} instead`
+              : 'it is unknown',
+        }),
+      ),
+    ...files.map(
+      (what): Finding =>
+        configuration.settled
+          ? { what, decision: 'nothing to do', why: `${configuration.path} has its own settings` }
+          : { what, decision: 'take over', why: `into ${configuration.path}; the original stays as it is` },
     ),
   ];
 }
@@ -168,11 +206,18 @@ function notes({ configuration, pairing, entries, holders }: Facts, httpPort: nu
     );
   }
   if (entries.some((each) => isActive(each) && each.parts.some(({ role }) => role === 'more'))) {
-    said.push('The application that is left alone still has pairing of its own, by its own rules: it opens at each of its starts until it sees the flag of a tunnel');
+    said.push(
+      'The application that is left alone still has pairing of its own, by its own rules: it opens at each of its starts until it sees the flag of a tunnel',
+    );
   }
-  if (keptSshd) said.push('The sshd of the paired tunnel goes on as it is, so that no tunnel is cut; zeroforce-sshd is not needed beside it');
+  if (keptSshd)
+    said.push(
+      'The sshd of the paired tunnel goes on as it is, so that no tunnel is cut; zeroforce-sshd is not needed beside it',
+    );
   if (pairing.keyCount > 1) {
-    said.push(`${pairing.keysFile} holds ${pairing.keyCount} keys. They stay now; the next pairing replaces them all by one`);
+    said.push(
+      `${pairing.keysFile} holds ${pairing.keyCount} keys. They stay now; the next pairing replaces them all by one`,
+    );
   }
   if (pairing.keys === 'unreadable') said.push(`${pairing.keysFile} cannot be read; the device counts as paired`);
   return said;

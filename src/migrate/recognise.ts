@@ -133,17 +133,21 @@ export function judgeApp({ source, exportedDevices, ports }: AppFacts): { role: 
 export function flagFolderOf(text: string): string | null {
   const direct = /(\/[\w./-]+)\/tunnel_active\b/.exec(text)?.[1];
   if (direct !== undefined) return direct;
-  return /^\s*(?:readonly\s+|export\s+)?\w*(?:DIR|FOLDER|dir)\w*=["']?(\/(?:var\/)?run\/[\w./-]+)/m.exec(text)?.[1] ?? null;
+  return (
+    /^\s*(?:readonly\s+|export\s+)?\w*(?:DIR|FOLDER|dir)\w*=["']?(\/(?:var\/)?run\/[\w./-]+)/m.exec(text)?.[1] ?? null
+  );
 }
 
 /** What the configuration of an sshd says before its first Match block; the first of each wins (sshd_config(5)). */
 export function readSshdConfig(text: string): { port: number | null; keysFile: string | null } {
   const global = text.split(/^\s*Match\b/im)[0] ?? '';
-  const first = (keyword: string) => new RegExp(`^[ \\t]*${keyword}[ \\t=]+"?([^\\s"#]+)`, 'im').exec(global)?.[1] ?? null;
+  const first = (keyword: string) =>
+    new RegExp(`^[ \\t]*${keyword}[ \\t=]+"?([^\\s"#]+)`, 'im').exec(global)?.[1] ?? null;
   const port = Number(first('Port') ?? Number.NaN);
   const file = first('AuthorizedKeysFile');
   const expanded = file?.replaceAll('%%', '%').replaceAll('%h', '/root').replaceAll('%u', 'root') ?? null;
-  const keysFile = expanded === null || expanded === 'none' ? null : expanded.startsWith('/') ? expanded : `/root/${expanded}`;
+  const keysFile =
+    expanded === null || expanded === 'none' ? null : expanded.startsWith('/') ? expanded : `/root/${expanded}`;
   return { port: Number.isInteger(port) && port > 0 && port < 65_536 ? port : null, keysFile };
 }
 

@@ -41,10 +41,7 @@ export async function systemdEntries(): Promise<Entry[]> {
 }
 
 /** How a unit is stopped, kept from the next boot, and brought back. */
-export function unitEntry(
-  name: string,
-  { active, fragment, triggeredBy }: UnitState,
-): Omit<Entry, 'parts' | 'others'> {
+export function unitEntry(name: string, { active, fragment, triggeredBy }: UnitState): Omit<Entry, 'parts' | 'others'> {
   const units = [name, ...triggeredBy];
   const pulls = units.flatMap((unit) => pullsOf(OWN_FOLDER, unit));
   // Links of the system itself are not ours to remove; a mask lies over the unit instead.
@@ -63,7 +60,8 @@ export function unitEntry(
         .filter((unit) => !masked.includes(unit))
         .map((unit): Change => ({ change: 'link', path: join(OWN_FOLDER, unit), target: '/dev/null' })),
     ],
-    obstacle: cannot === undefined ? null : `${cannot} is wanted by the system itself, and ${fragment} cannot be masked`,
+    obstacle:
+      cannot === undefined ? null : `${cannot} is wanted by the system itself, and ${fragment} cannot be masked`,
     stop: [['systemctl', 'stop', ...units.toReversed()]],
     start: [['systemctl', 'start', ...units]],
   };
@@ -105,7 +103,10 @@ export function unitText(name: string, path: string): string {
       .filter((file) => file.endsWith('.conf'))
       .map((file) => join(folder, `${name}.d`, file)),
   );
-  return [path, ...dropIns].map((file) => readText(file) ?? '').join('\n').replace(/\\\n/g, ' ');
+  return [path, ...dropIns]
+    .map((file) => readText(file) ?? '')
+    .join('\n')
+    .replace(/\\\n/g, ' ');
 }
 
 function commandsOf(text: string): string {

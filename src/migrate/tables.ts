@@ -83,7 +83,15 @@ function linesOf(name: string, kind: Entry['kind'], commandOf: CommandOf, enable
     running: false,
     disable:
       enabled && taken.size > 0
-        ? [{ change: 'text', path, before: bytes.toString('base64'), after: Buffer.from(after).toString('base64'), mode: 0o600 }]
+        ? [
+            {
+              change: 'text',
+              path,
+              before: bytes.toString('base64'),
+              after: Buffer.from(after).toString('base64'),
+              mode: 0o600,
+            },
+          ]
         : [],
     obstacle,
     stop: [],

@@ -43,7 +43,9 @@ export async function takeLock(stateDir: string): Promise<() => Promise<void>> {
       return () => unlink(path).catch(() => undefined);
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') {
-        throw new Failure('state.unwritable', `${path} could not be made: ${(error as Error).message}`, { cause: error });
+        throw new Failure('state.unwritable', `${path} could not be made: ${(error as Error).message}`, {
+          cause: error,
+        });
       }
       const holder = workerOf(stateDir);
       if (holder !== null) throw new Failure('migrate.running', `a migration is under way, as process ${holder}`);
@@ -84,7 +86,11 @@ export async function guard(words: readonly string[]): Promise<number> {
  * @param words the command line of the worker
  * @returns what it waited for, in words; null where no migration is under way
  */
-export async function settleMigration(stateDir: string, words: readonly string[], clock: Clock): Promise<string | null> {
+export async function settleMigration(
+  stateDir: string,
+  words: readonly string[],
+  clock: Clock,
+): Promise<string | null> {
   const read = () => readJournal(stateDir).catch(() => null);
   const first = await read();
   if (first === null || !isUnderWay(first)) return null;
