@@ -1,5 +1,6 @@
 import { requestControl } from '../control/client.ts';
 import { everPairedIn, installedKey } from '../device/pairing-parts.ts';
+import { EFFECTS } from '../migrate/effects.ts';
 import { proceed } from '../migrate/execute.ts';
 import type { OurStatus, Tools } from '../migrate/facts.ts';
 import { isUnderWay, readJournal } from '../migrate/journal.ts';
@@ -33,7 +34,7 @@ async function work(stateDir: string): Promise<number> {
     const journal = await readJournal(stateDir);
     if (journal === null || !isUnderWay(journal)) return EXIT.ok;
     const say = (sentence: string) => void act(['logger', '-t', 'zeroforce', `migration: ${sentence}`]);
-    const end = await proceed(journal, { stateDir, tools: TOOLS, clock: systemClock, say });
+    const end = await proceed(journal, { stateDir, effects: EFFECTS, tools: TOOLS, clock: systemClock, say });
     return end.phase === 'done' && end.failure === null ? EXIT.ok : EXIT.failed;
   } finally {
     await release();

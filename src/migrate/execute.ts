@@ -1,14 +1,9 @@
 import { type Clock, pause } from '../support/clock.ts';
-import { runningProgram, runningPrograms } from '../support/running-programs.ts';
-import { askStatus } from './application.ts';
-import { inverse, make } from './change.ts';
+import { inverse } from './change.ts';
 import type { OurStatus, Tools } from './facts.ts';
-import { keepFlag, readFlag } from './flag.ts';
+import type { FlagState } from './flag.ts';
 import { type Journal, type Taken, writeJournal } from './journal.ts';
-import { act, leaveRunning } from './machine.ts';
-import type { Part } from './model.ts';
-import { enableOurs, startOurs } from './ours.ts';
-import { isOurs, programOfWords } from './recognise.ts';
+import type { Change, InitSystem, Part } from './model.ts';
 
 /** How often states of other programs are looked at, which send no event. */
 const LOOK_MS = 250;
@@ -19,8 +14,30 @@ const HELD_MS = 3_000;
 /** A service of Python on a slow card. */
 const START_MS = 20_000;
 
+/** What the steps do to the machine. Each can be done twice, and is done once then. */
+export interface Effects {
+  /** @throws where the file is somebody else's now */
+  make(change: Change): Promise<void>;
+  /** After files of the init system have changed. */
+  reread(init: InitSystem): Promise<void>;
+  /** Starts our service at every boot, or no more. @throws what the init system says */
+  enableOurs(init: InitSystem, on: boolean): Promise<void>;
+  /** Starts or stops it now, and waits for that. @throws what the init system says */
+  startOurs(init: InitSystem, on: boolean): Promise<void>;
+  /** A command of an entry; one that is left running is not waited for. */
+  act(argv: readonly string[], leave?: 'leave running'): Promise<void>;
+  /** The programs of these parts that run, but for sshd. */
+  running(parts: readonly Part[]): readonly { readonly pid: number; readonly startTicks: number }[];
+  kill(program: { readonly pid: number; readonly startTicks: number }, signal: NodeJS.Signals): void;
+  readFlag(runDir: string): FlagState;
+  keepFlag(runDir: string, state: FlagState): Promise<void>;
+  /** Whether an application answers for pairing on the port of the deployed software. */
+  pairingAnswers(): Promise<boolean>;
+}
+
 export interface Surroundings {
   readonly stateDir: string;
+  readonly effects: Effects;
   readonly tools: Tools;
   readonly clock: Clock;
   /** Each thing that was done, as it is. */
@@ -55,32 +72,32 @@ export async function proceed(journal: Journal, around: Surroundings): Promise<J
 type Write = (next: Partial<Journal>, ...sentences: string[]) => Promise<void>;
 
 /** Theirs gives way: configuration, marker, then one service for the other. */
-async function give(journal: Journal, { tools, clock, stateDir }: Surroundings, write: Write): Promise<void> {
+async function give(journal: Journal, { tools, effects, clock, stateDir }: Surroundings, write: Write): Promise<void> {
   const { init, entries, config, runDir } = journal;
   if (config !== null) {
-    await make(config);
+    await effects.make(config);
     await write({}, `The configuration is in ${config.path}`);
   }
   if (journal.markPaired) {
     await tools.markPaired(stateDir);
     await write({}, 'The device is remembered as paired');
   }
-  if (journal.ours.running) await startOurs(init, false); // it has not read the configuration
-  await enableOurs(init, true);
-  for (const entry of entries) for (const change of entry.disable) await make(change);
-  if (init === 'systemd') await act(['systemctl', 'daemon-reload']);
+  if (journal.ours.running) await effects.startOurs(init, false); // it has not read the configuration
+  await effects.enableOurs(init, true);
+  for (const entry of entries) for (const change of entry.disable) await effects.make(change);
+  await effects.reread(init);
   await write(
     {},
     ...entries.filter(({ enabled }) => enabled).map(({ name }) => `${name} does not start at boot any more`),
   );
 
-  const flag = readFlag(runDir);
+  const flag = effects.readFlag(runDir);
   // The tunnel last: somebody may have come in through it.
   for (const entry of inOrder(entries, ['sshd', 'monitor', 'pairing', 'agent'])) {
-    for (const argv of entry.stop) await act(argv);
-    await endAll(entry, clock);
+    for (const argv of entry.stop) await effects.act(argv);
+    await endAll(entry, effects, clock);
   }
-  await keepFlag(runDir, flag); // stopping a unit may have removed its run folder
+  await effects.keepFlag(runDir, flag); // stopping a unit may have removed its run folder
   await write(
     { phase: 'proving' },
     ...entries.filter(({ running }) => running).map(({ name }) => `${name} was stopped`),
@@ -88,9 +105,9 @@ async function give(journal: Journal, { tools, clock, stateDir }: Surroundings, 
 }
 
 /** Ours runs, and shows that it does what theirs did. */
-async function prove(journal: Journal, { tools, clock }: Surroundings, write: Write): Promise<void> {
+async function prove(journal: Journal, { tools, effects, clock }: Surroundings, write: Write): Promise<void> {
   const { init, runDir, expect, httpPort, withinMs } = journal;
-  await startOurs(init, true);
+  await effects.startOurs(init, true);
   const endMs = clock.nowMs() + withinMs;
   for (;;) {
     const status = await tools.status(runDir).catch((error: unknown) => error as Error);
@@ -124,53 +141,53 @@ export function lacking(
 /** The state before: first theirs starts at boot again, then ours stops, then theirs starts. */
 async function putBack(journal: Journal, around: Surroundings, write: Write): Promise<void> {
   const { init, entries, config, runDir } = journal;
-  const { clock } = around;
+  const { clock, effects } = around;
   const problems: string[] = [];
   const attempt = async (action: () => Promise<unknown>) => {
     await action().catch((error: unknown) => problems.push(error instanceof Error ? error.message : String(error)));
   };
   for (const entry of entries.toReversed()) {
-    for (const change of entry.disable.toReversed()) await attempt(() => make(inverse(change)));
+    for (const change of entry.disable.toReversed()) await attempt(() => effects.make(inverse(change)));
   }
-  if (init === 'systemd') await act(['systemctl', 'daemon-reload']);
-  const flag = readFlag(runDir);
-  await attempt(() => startOurs(init, false));
-  if (config !== null) await attempt(() => make(inverse(config)));
-  await keepFlag(runDir, flag);
+  await effects.reread(init);
+  const flag = effects.readFlag(runDir);
+  await attempt(() => effects.startOurs(init, false));
+  if (config !== null) await attempt(() => effects.make(inverse(config)));
+  await effects.keepFlag(runDir, flag);
   for (const entry of inOrder(entries, ['agent', 'sshd', 'pairing', 'monitor'])) {
-    if (entry.running) await attempt(() => startAgain(entry, journal, clock));
+    if (entry.running) await attempt(() => startAgain(entry, journal, effects, clock));
   }
   await write({}, ...problems.splice(0).map((problem) => `Not put back: ${problem}`));
 
   const agents = entries.filter(({ parts }) => parts.some(({ role }) => role === 'agent'));
-  const lost = agents.filter((entry) => entry.running && programsOf(entry.parts).length === 0);
+  const lost = agents.filter((entry) => entry.running && effects.running(entry.parts).length === 0);
   if (lost.length > 0) {
     // Better the one that may work than none.
-    await attempt(() => startOurs(init, true));
+    await attempt(() => effects.startOurs(init, true));
     const names = lost.map(({ name }) => name).join(', ');
     await write({ phase: 'done' }, `${names} does not run any more, so zeroforce goes on in its place`);
     return;
   }
   // Beside their agent ours would hold the same identity.
   const on = agents.length === 0 && journal.ours.enabled;
-  await attempt(() => enableOurs(init, on));
-  if (agents.length === 0 && journal.ours.running) await attempt(() => startOurs(init, true));
+  await attempt(() => effects.enableOurs(init, on));
+  if (agents.length === 0 && journal.ours.running) await attempt(() => effects.startOurs(init, true));
   const back = entries.map(({ name, running }) => `${name} is as it was${running ? ', and runs' : ''}`);
   await write({ phase: 'undone' }, ...problems.map((problem) => `Not put back: ${problem}`), ...back);
 }
 
 /** Starts theirs, unless it runs already: a script may start a second one. */
-async function startAgain(entry: Taken, { runDir, paired }: Journal, clock: Clock): Promise<void> {
+async function startAgain(entry: Taken, { runDir, paired }: Journal, effects: Effects, clock: Clock): Promise<void> {
   const isPairing = entry.parts.some(({ role }) => role === 'pairing');
   // Their application knows nothing of the past: with no flag at its start it would open to anybody at once.
-  if (isPairing && paired) await keepFlag(runDir, 'present');
-  const runs = () => programsOf(entry.parts).length > 0;
+  if (isPairing && paired) await effects.keepFlag(runDir, 'present');
+  const runs = () => effects.running(entry.parts).length > 0;
   if (!runs() || entry.kind === 'systemd') {
-    const wait = entry.kind === 'cron' || entry.kind === 'rc.local' ? leaveRunning : act;
-    for (const argv of entry.start) await wait(argv);
+    const isLine = entry.kind === 'cron' || entry.kind === 'rc.local';
+    for (const argv of entry.start) await effects.act(argv, isLine ? 'leave running' : undefined);
   }
   const endMs = clock.nowMs() + START_MS;
-  const seen = async () => runs() && (!isPairing || (await askStatus(5000, '/zeroforce/readytopair')) !== null);
+  const seen = async () => runs() && (!isPairing || (await effects.pairingAnswers()));
   while (entry.parts.some(({ role }) => role !== 'sshd') && !(await seen())) {
     if (clock.nowMs() >= endMs) throw new Error(`${entry.name} was started and does not run`);
     await pause(clock, LOOK_MS, new AbortController().signal);
@@ -178,34 +195,19 @@ async function startAgain(entry: Taken, { runDir, paired }: Journal, clock: Cloc
 }
 
 /** Ends what the init system has left of it; by its number, as long as it is the same program. */
-async function endAll(entry: Taken, clock: Clock): Promise<void> {
+async function endAll(entry: Taken, effects: Effects, clock: Clock): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     const endMs = clock.nowMs() + END_MS;
-    let left = programsOf(entry.parts);
-    for (const program of left) {
-      if (runningProgram(program.pid)?.startTicks !== program.startTicks) continue;
-      try {
-        process.kill(program.pid, signal);
-      } catch {
-        // it has just ended
-      }
-    }
+    let left = effects.running(entry.parts);
+    for (const program of left) effects.kill(program, signal);
     while (left.length > 0 && clock.nowMs() < endMs) {
       await pause(clock, LOOK_MS, new AbortController().signal);
-      left = programsOf(entry.parts);
+      left = effects.running(entry.parts);
     }
     if (left.length === 0) return;
   }
-  const pids = programsOf(entry.parts).map(({ pid }) => pid);
+  const pids = effects.running(entry.parts).map(({ pid }) => pid);
   throw new Error(`${entry.name} was stopped and still runs (process ${pids.join(', ')}); something starts it again`);
-}
-
-function programsOf(parts: readonly Part[]) {
-  const names = new Set(parts.filter(({ role }) => role !== 'sshd').map(({ program }) => baseName(program)));
-  return runningPrograms().filter(({ words, state }) => {
-    const program = programOfWords(words);
-    return state !== 'Z' && program !== null && names.has(baseName(program)) && !isOurs(words);
-  });
 }
 
 /** By what they do, in this order; those that do several things by the last of them. */
@@ -213,5 +215,3 @@ function inOrder(entries: readonly Taken[], roles: readonly Part['role'][]): Tak
   const place = ({ parts }: Taken) => Math.max(...parts.map(({ role }) => roles.indexOf(role)));
   return entries.toSorted((a, b) => place(a) - place(b));
 }
-
-const baseName = (path: string) => path.slice(path.lastIndexOf('/') + 1);
