@@ -33,7 +33,7 @@ export function sourceOf(path: string): Pick<SourceFacts, 'routes' | 'more'> | n
 export function judgeAt(
   path: string,
   running: Pick<AppFacts, 'exportedDevices' | 'ports'> = { exportedDevices: null, ports: [] },
-): { role: 'pairing' | 'more'; why: string } | null {
+): { role: 'pairing' | 'more' | 'usb'; why: string } | null {
   const source = sourceOf(path);
   const pairs = source !== null && servesPairing(source);
   return pairs ? judgeApp({ source, ...running }) : null;

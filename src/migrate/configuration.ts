@@ -1,4 +1,4 @@
-import type { OptionKey } from '../config/options.ts';
+import { type OptionKey, optionOf } from '../config/options.ts';
 import type { Configuration } from './model.ts';
 
 /** Without one of these the other end does not know the device. */
@@ -24,7 +24,7 @@ export function takenOver(configuration: Configuration, httpPort: number): { key
     }
   }
   if (httpPort !== configuration.httpPort) values.set('http.port', httpPort);
-  const changed = [...values].filter(([key, value]) => valueAt(content, key) !== value);
+  const changed = [...values].filter(([key, value]) => (valueAt(content, key) ?? optionOf(key).default) !== value);
   if (changed.length === 0) return null;
   const merged = changed.reduce((all, [key, value]) => withValue(all, key.split('.'), value), content);
   const next = `${JSON.stringify(merged, null, 2)}\n`;

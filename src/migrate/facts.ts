@@ -11,7 +11,16 @@ import { connectedSockets, listeningSockets } from '../support/socket-table.ts';
 import { cleanText } from '../support/text.ts';
 import { askStatus, judgeAt } from './application.ts';
 import { exists, linkTarget, readText } from './machine.ts';
-import type { Configuration, DeployedProcess, Entry, Facts, Holder, InitSystem, PairingFacts } from './model.ts';
+import type {
+  Configuration,
+  DeployedProcess,
+  Entry,
+  Facts,
+  Holder,
+  InitSystem,
+  OurService,
+  PairingFacts,
+} from './model.ts';
 import { ourService, ourSshd } from './ours.ts';
 import { flagFolderOf, isOurs, partOfWords, programOfWords, readSshdConfig } from './recognise.ts';
 import { scriptEntries } from './scripts.ts';
@@ -85,12 +94,18 @@ export async function gatherFacts(configFile: string, tools: Tools): Promise<Fac
     strangersAtProxy: sockets.connected
       .filter(({ remotePort, owner }) => remotePort === proxyPort && isStranger(owner, known))
       .map(({ owner }) => show(owner)),
-    ours: await ourService(init),
+    ours: await runningOrNot(await ourService(init), loaded, tools),
     ourSshd: await ourSshd(init),
     configuration: { ...configuration, tunnelPort },
     pairing: await readPairing(loaded, configuration, tools),
     notes,
   };
+}
+
+/** Who answers runs, whatever the init system knows of it. */
+async function runningOrNot(ours: OurService, loaded: LoadedConfig | null, tools: Tools): Promise<OurService> {
+  const status = await tools.status(loaded?.config.runDir ?? '/run/zeroforce').catch(() => null);
+  return { ...ours, running: ours.running || status !== null };
 }
 
 async function entriesOf(init: InitSystem | null): Promise<Entry[]> {

@@ -5,9 +5,9 @@ export type InitSystem = 'systemd' | 'openrc' | 'scripts';
 
 /**
  * What a program of the software deployed before is there for. `pairing`: that and nothing more, by its source and its
- * answers; `more`: serves pairing and something else, or may do so; `sshd`: the one of the paired tunnel.
+ * answers; `more`: serves pairing and something else, or may do so; `usb`: USB alone; `sshd`: that of the paired tunnel.
  */
-export type Role = 'agent' | 'monitor' | 'pairing' | 'more' | 'sshd';
+export type Role = 'agent' | 'monitor' | 'pairing' | 'more' | 'usb' | 'sshd';
 
 export interface Part {
   readonly role: Role;
@@ -157,7 +157,7 @@ export interface Finding {
   readonly why: string;
 }
 
-/** Whether the plan changes anything. */
-export function isDue({ blocked, config, markPaired, entries }: Plan): boolean {
-  return blocked.length > 0 || config !== null || markPaired || entries.length > 0;
+/** Whether there is something to be done, also where something stands in its way. */
+export function isDue({ blocked, entries, config }: Plan): boolean {
+  return blocked.length > 0 || entries.length > 0 || config !== null;
 }

@@ -11,6 +11,7 @@ const ROLE_NAMES: Readonly<Record<Role, string>> = {
   monitor: 'their monitor of the tunnel',
   pairing: 'their pairing application',
   more: 'their application, which does more than pairing',
+  usb: 'their application for USB',
   sshd: 'the sshd of the paired tunnel',
 };
 
@@ -19,29 +20,24 @@ export function plan(facts: Facts): Plan {
   const { entries, configuration, pairing, ourSshd } = facts;
   const judged = entries.map((entry) => ({ entry, verdict: judge(entry) }));
   const taken = judged.filter(({ verdict }) => verdict.decision === 'stop and disable').map(({ entry }) => entry);
-  const httpPort = portOfPairing(facts, taken);
-  const config = takenOver(configuration, httpPort);
   const keptSshd = entries.some((each) => isActive(each) && each.parts.some(({ role }) => role === 'sshd'));
-  const all = keptSshd && ourSshd?.enabled === true ? [...taken, ourSshd] : taken;
-  const agents = [...entries, ...facts.processes.map((each) => ({ parts: [each], enabled: true, running: true }))].some(
-    (each) => isActive(each) && each.parts.some(({ role }) => role === 'agent'),
-  );
+  const all = keptSshd && taken.length > 0 && ourSshd?.enabled === true ? [...taken, ourSshd] : taken;
+  const httpPort = portOfPairing(facts, taken);
+  const wanted = takenOver(configuration, httpPort);
+  // Where there is no file of ours at all, the service reads the deployed ones by itself.
+  const due =
+    taken.length > 0 || httpPort !== configuration.httpPort || (configuration.text !== null && wanted !== null);
+  const config = due ? wanted : null;
+  const inTheWay = [...agentsInTheWay(facts, entries), ...strangers(facts)];
+  const agents = hasAgent(entries.filter(isActive)) || hasAgent(facts.processes.map((each) => ({ parts: [each] })));
   const hasTunnel = configuration.settled ? configuration.hasTunnel : missingIdentity(configuration).length === 0;
-  const markPaired = !pairing.marked && (pairing.keys !== 'none' || pairing.flag);
-  const due = all.length > 0 || config !== null || (markPaired && entries.length > 0);
-  const inTheWay = [
-    ...agentsInTheWay(
-      facts,
-      judged.map((each) => each.entry),
-    ),
-    ...strangers(facts),
-  ];
+  const markPaired = due && !pairing.marked && (pairing.keys !== 'none' || pairing.flag);
   const blocked =
     due || inTheWay.length > 0 ? [...unready(facts), ...noIdentity(facts, agents, hasTunnel), ...inTheWay] : [];
   return {
     findings: [
       ...judged.map(({ entry, verdict }) => ({ what: describe(entry), ...verdict })),
-      ...others(facts, httpPort),
+      ...others(facts, httpPort, due),
     ],
     blocked,
     notes: [...facts.notes, ...notes(facts, httpPort, keptSshd)],
@@ -57,11 +53,14 @@ export function plan(facts: Facts): Plan {
           },
     configKeys: config?.keys ?? [],
     httpPort,
-    markPaired: due && markPaired,
+    markPaired,
     entries: all,
     expect: { session: hasTunnel, http: true },
   };
 }
+
+const hasAgent = (found: readonly Pick<Entry, 'parts'>[]) =>
+  found.some(({ parts }) => parts.some(({ role }) => role === 'agent'));
 
 type Verdict = Omit<Finding, 'what'>;
 
@@ -135,8 +134,7 @@ function noIdentity({ configuration }: Facts, agents: boolean, hasTunnel: boolea
 
 /** A tunnel agent that stays would hold the same identity as ours, and each would throw the other out. */
 function agentsInTheWay({ processes }: Facts, entries: readonly Entry[]): string[] {
-  const isAgent = (parts: Entry['parts']) => parts.some(({ role }) => role === 'agent');
-  const kept = entries.filter((entry) => isAgent(entry.parts) && judge(entry).decision === 'leave alone');
+  const kept = entries.filter((entry) => hasAgent([entry]) && judge(entry).decision === 'leave alone');
   const explained = (process: DeployedProcess) =>
     entries.some((entry) =>
       entry.parts.some((part) => part.role === process.role && baseName(part.program) === baseName(process.program)),
@@ -163,7 +161,7 @@ function strangers({ strangersAtProxy }: Facts): string[] {
 }
 
 /** What was found and stands in no table of the init system. */
-function others({ holders, processes, entries, configuration }: Facts, httpPort: number): Finding[] {
+function others({ holders, processes, entries, configuration }: Facts, httpPort: number, due: boolean): Finding[] {
   const explained = (process: DeployedProcess) =>
     entries.some((entry) => entry.parts.some((part) => baseName(part.program) === baseName(process.program)));
   const loose = processes.filter((process) => !explained(process));
@@ -188,16 +186,20 @@ function others({ holders, processes, entries, configuration }: Facts, httpPort:
               : 'it is unknown',
         }),
       ),
-    ...files.map(
-      (what): Finding =>
-        configuration.settled
-          ? { what, decision: 'nothing to do', why: `${configuration.path} has its own settings` }
-          : { what, decision: 'take over', why: `into ${configuration.path}; the original stays as it is` },
-    ),
+    ...files.map((what): Finding => {
+      if (configuration.settled)
+        return { what, decision: 'nothing to do', why: `${configuration.path} has its own settings` };
+      if (due) return { what, decision: 'take over', why: `into ${configuration.path}; the original stays as it is` };
+      return { what, decision: 'nothing to do', why: 'zeroforce reads it by itself' };
+    }),
   ];
 }
 
-function notes({ configuration, pairing, entries, holders }: Facts, httpPort: number, keptSshd: boolean): string[] {
+function notes(
+  { configuration, pairing, entries, holders, init }: Facts,
+  httpPort: number,
+  keptSshd: boolean,
+): string[] {
   const said: string[] = configuration.deployedNotices.map((each) => each);
   if (httpPort !== configuration.httpPort) {
     const keeps = holders.find(({ port }) => port === configuration.httpPort)?.shown ?? 'a program that is left alone';
@@ -217,6 +219,12 @@ function notes({ configuration, pairing, entries, holders }: Facts, httpPort: nu
   if (pairing.keyCount > 1) {
     said.push(
       `${pairing.keysFile} holds ${pairing.keyCount} keys. They stay now; the next pairing replaces them all by one`,
+    );
+  }
+  if (init === 'systemd' && !pairing.keysFile.startsWith('/root/.ssh/')) {
+    const folder = pairing.keysFile.slice(0, pairing.keysFile.lastIndexOf('/'));
+    said.push(
+      `The sandbox of zeroforce.service lets it write to /root/.ssh alone. So that pairing can replace the key in ${pairing.keysFile}, add ReadWritePaths=${folder} with: systemctl edit zeroforce`,
     );
   }
   if (pairing.keys === 'unreadable') said.push(`${pairing.keysFile} cannot be read; the device counts as paired`);

@@ -116,7 +116,13 @@ export interface AppFacts {
  * Whether an application is for pairing and nothing else, which must be known: what does more, or may do more, is not
  * ours to stop.
  */
-export function judgeApp({ source, exportedDevices, ports }: AppFacts): { role: 'pairing' | 'more'; why: string } {
+export function judgeApp({ source, exportedDevices, ports }: AppFacts): {
+  role: 'pairing' | 'more' | 'usb';
+  why: string;
+} {
+  if (source !== null && !source.routes.some((route) => route.startsWith('/zeroforce/'))) {
+    return { role: 'usb', why: 'it serves USB devices' };
+  }
   const more = (why: string) => ({ role: 'more' as const, why });
   if (exportedDevices !== null && exportedDevices !== 404) {
     return more(`it answers /api/exported-devices (${exportedDevices}): it serves USB devices, too`);
@@ -187,7 +193,7 @@ export function cronCommand(line: string, hasUser: boolean): { command: string; 
 export function partOfWords(words: readonly string[]): Part | null {
   const program = programOfWords(words);
   if (program === null || isOurs(words)) return null;
-  if (baseName(words[0] ?? '').startsWith('sshd')) {
+  if (/^(?:\S*\/)?sshd\b/.test(words[0] ?? '')) {
     // It writes one text over its words: `sshd: /usr/sbin/sshd -f FILE [listener] 0 of 10 startups`.
     const config = words.flatMap((word) => word.split(' ')).find((word) => roleOfName(word) === 'sshd');
     return config === undefined ? null : { role: 'sshd', program: config };

@@ -94,7 +94,9 @@ export async function settleMigration(
   const read = () => readJournal(stateDir).catch(() => null);
   const first = await read();
   if (first === null || !isUnderWay(first)) return null;
-  if (workerOf(stateDir) === null) await launch(words);
+  const worker = workerOf(stateDir);
+  if (first.phase === 'proving' && worker !== null) return null; // it is the one that starts this service
+  if (worker === null) await launch(words);
   const endMs = clock.nowMs() + WAIT_MS;
   const mayDial = (journal: Journal | null) => journal === null || journal.phase === 'proving' || !isUnderWay(journal);
   while (!mayDial(await read()) && clock.nowMs() < endMs) await pause(clock, LOOK_MS, new AbortController().signal);

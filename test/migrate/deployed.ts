@@ -129,19 +129,26 @@ export const FILES = {
 export interface Deployment {
   /** `older`: one application for pairing and USB; `newer`: one for each. */
   readonly app: 'older' | 'newer';
-  readonly meeting: { readonly deviceKey: string; readonly token: string; readonly proxy: { readonly host: string; readonly port: number } };
+  readonly meeting: {
+    readonly deviceKey: string;
+    readonly token: string;
+    readonly proxy: { readonly host: string; readonly port: number };
+  };
   readonly pairedKey: string;
 }
 
 /** Puts the programs and files of the deployed software on a board; what starts them comes besides. */
 export async function deploy(board: Board, { app, meeting, pairedKey }: Deployment): Promise<void> {
-  await board.must('[ -e /usr/bin/python3 ] || ln -s "$(command -v node)" /usr/bin/python3; ssh-keygen -A; mkdir -p -m 700 /root/.ssh');
+  await board.must(
+    '[ -e /usr/bin/python3 ] || ln -s "$(command -v node)" /usr/bin/python3; ssh-keygen -A; mkdir -p -m 700 /root/.ssh',
+  );
   await board.write(FILES.agent, AGENT, 0o755);
   await board.write(FILES.monitor, MONITOR, 0o755);
   const source = app === 'older' ? `${PAIRING}${USB}${SERVE}` : `${PAIRING}${SERVE}`;
   await board.write(FILES.app, source.replace('PORT', '5000'));
   if (app === 'newer') {
-    const head = "const http = require('http');\nconst app = { routes: new Map(), route(path, answer) { this.routes.set(path, answer); } };";
+    const head =
+      "const http = require('http');\nconst app = { routes: new Map(), route(path, answer) { this.routes.set(path, answer); } };";
     await board.write(FILES.usb, `${head}${USB}${SERVE}`.replace('PORT', '6000'));
   }
   await board.write(FILES.sshd, SSHD);
@@ -157,7 +164,10 @@ export async function deploy(board: Board, { app, meeting, pairedKey }: Deployme
     camera_name: 'garage',
   };
   await board.write(FILES.meeting, `${JSON.stringify(deployed, null, 4)}\n`);
-  await board.write('/etc/meeting/device_info.json', `${JSON.stringify({ device_key: deviceKey, type: 'RTSP-Recorder' })}\n`);
+  await board.write(
+    '/etc/meeting/device_info.json',
+    `${JSON.stringify({ device_key: deviceKey, type: 'RTSP-Recorder' })}\n`,
+  );
 }
 
 const unit = (description: string, start: string, more = '') => `[Unit]
@@ -178,8 +188,16 @@ export async function startUnits(board: Board, { app }: Pick<Deployment, 'app'>)
   const units: Record<string, string> = {
     'meeting-tunnel.service': unit('Meeting tunnel', `/usr/bin/python3 ${FILES.agent}`),
     'beamer-monitor.service': unit('Tunnel monitor', FILES.monitor, 'RuntimeDirectory=zeroforce\n'),
-    'beamer-web.service': unit('Beamer', `/usr/bin/python3 ${FILES.app}`, 'ProtectHome=read-only\nReadWritePaths=/root/.ssh\n'),
-    'beamer-sshd.service': unit('Tunnel sshd', `/usr/sbin/sshd -D -f ${FILES.sshd}`, 'RuntimeDirectory=sshd\nRuntimeDirectoryPreserve=yes\n'),
+    'beamer-web.service': unit(
+      'Beamer',
+      `/usr/bin/python3 ${FILES.app}`,
+      'ProtectHome=read-only\nReadWritePaths=/root/.ssh\n',
+    ),
+    'beamer-sshd.service': unit(
+      'Tunnel sshd',
+      `/usr/sbin/sshd -D -f ${FILES.sshd}`,
+      'RuntimeDirectory=sshd\nRuntimeDirectoryPreserve=yes\n',
+    ),
     ...(app === 'newer' ? { 'beamer-usb.service': unit('USB', `/usr/bin/python3 ${FILES.usb}`) } : {}),
   };
   for (const [name, text] of Object.entries(units)) await board.write(`/etc/systemd/system/${name}`, text);

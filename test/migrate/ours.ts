@@ -13,7 +13,9 @@ export async function installProgram(t: Test, board: Board): Promise<void> {
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const program = await bundle(join(folder, 'zeroforce/tunnel-agent.cjs'));
   await board.put(join(program, '..'), '/usr/lib/zeroforce');
-  await board.must('chmod 755 /usr/lib/zeroforce/tunnel-agent; ln -sf ../lib/zeroforce/tunnel-agent /usr/bin/tunnel-agent');
+  await board.must(
+    'chmod 755 /usr/lib/zeroforce/tunnel-agent; ln -sf ../lib/zeroforce/tunnel-agent /usr/bin/tunnel-agent',
+  );
 }
 
 /** The same with its units, neither enabled nor started: that is how an installer leaves it beside deployed software. */
