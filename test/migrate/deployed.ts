@@ -144,13 +144,7 @@ export async function deploy(board: Board, { app, meeting, pairedKey }: Deployme
   );
   await board.write(FILES.agent, AGENT, 0o755);
   await board.write(FILES.monitor, MONITOR, 0o755);
-  const source = app === 'older' ? `${PAIRING}${USB}${SERVE}` : `${PAIRING}${SERVE}`;
-  await board.write(FILES.app, source.replace('PORT', '5000'));
-  if (app === 'newer') {
-    const head =
-      "const http = require('http');\nconst app = { routes: new Map(), route(path, answer) { this.routes.set(path, answer); } };";
-    await board.write(FILES.usb, `${head}${USB}${SERVE}`.replace('PORT', '6000'));
-  }
+  await deployApp(board, app);
   await board.write(FILES.sshd, SSHD);
   await board.write(FILES.keys, `${pairedKey}\n`, 0o600);
   const { deviceKey, token, proxy } = meeting;
@@ -168,6 +162,16 @@ export async function deploy(board: Board, { app, meeting, pairedKey }: Deployme
     '/etc/meeting/device_info.json',
     `${JSON.stringify({ device_key: deviceKey, type: 'RTSP-Recorder' })}\n`,
   );
+}
+
+/** The application alone; the older one has USB in it. */
+export async function deployApp(board: Board, app: Deployment['app']): Promise<void> {
+  const source = app === 'older' ? `${PAIRING}${USB}${SERVE}` : `${PAIRING}${SERVE}`;
+  await board.write(FILES.app, source.replace('PORT', '5000'));
+  if (app === 'older') return;
+  const head =
+    "const http = require('http');\nconst app = { routes: new Map(), route(path, answer) { this.routes.set(path, answer); } };";
+  await board.write(FILES.usb, `${head}${USB}${SERVE}`.replace('PORT', '6000'));
 }
 
 const unit = (description: string, start: string, more = '') => `[Unit]
