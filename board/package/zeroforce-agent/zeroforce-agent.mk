@@ -71,8 +71,6 @@ define ZEROFORCE_AGENT_INSTALL_SSHD_CONFIG
 		$(TARGET_DIR)$(ZEROFORCE_AGENT_SSHD_CONFIG)
 	$(INSTALL) -D -m 0644 $(ZEROFORCE_AGENT_PKGDIR)/penalties.openssh-9.8 \
 		$(TARGET_DIR)$(ZEROFORCE_AGENT_SSHD_CONFIG).d/penalties.conf
-	ln -sf ../..$(ZEROFORCE_AGENT_SSHD_CONFIG) \
-		$(TARGET_DIR)/etc/zeroforce/sshd_config
 endef
 else
 # The same without USB/IP, and with its own path.
@@ -137,6 +135,9 @@ define ZEROFORCE_AGENT_INSTALL_INIT_SYSTEMD
 			$(TARGET_DIR)/usr/lib/systemd/system/$(service).service$(sep))
 	$(INSTALL) -D -m 0644 $(ZEROFORCE_AGENT_PKGDIR)/zeroforce.tmpfiles \
 		$(TARGET_DIR)/usr/lib/tmpfiles.d/zeroforce.conf
+	$(if $(filter beamer,$(ZEROFORCE_AGENT_KIND)),\
+		ln -sf $(ZEROFORCE_AGENT_SSHD_CONFIG) \
+			$(TARGET_DIR)/etc/zeroforce/sshd_config)
 	$(INSTALL) -d -m 0755 $(TARGET_DIR)/usr/lib/systemd/system-preset
 	{ \
 		$(foreach service,$(ZEROFORCE_AGENT_SERVICES),\
