@@ -1,11 +1,13 @@
 import { type LoadedConfig, type LoadOptions, loadConfig, rememberGoodConfig } from '../config/load.ts';
-import { createMonitor, Device } from '../device.ts';
+import { oneLine } from '../device/one-line.ts';
+import { createMonitor, Device, LOOP_STANDS } from '../device.ts';
 import { Reloader } from '../reload.ts';
 import { systemClock } from '../support/clock.ts';
 import { asFailure, FAILURES } from '../support/failures.ts';
 import { createLog, type Log } from '../support/log.ts';
 import { type CommonOptions, configSource, EXIT } from './common.ts';
 import { examineInOwnProcess } from './self-diagnosis.ts';
+import { createNotifier, takeManager } from './service-manager.ts';
 import { stopSignal } from './stop-signal.ts';
 
 /** A stop takes well under this; where it does not, the process ends all the same. */
@@ -16,6 +18,7 @@ const OWN_FILES_UMASK = 0o022;
 /** `run`: the whole service, until a signal. */
 export async function run(options: CommonOptions, version: string): Promise<number> {
   process.umask(OWN_FILES_UMASK);
+  const manager = takeManager();
   const { source, loaded, loadAgain } = await loadSettings(options);
   const log = createLog(loaded.config.logLevel);
   const signal = stopSignal(log, STOP_DEADLINE_MS);
@@ -23,24 +26,29 @@ export async function run(options: CommonOptions, version: string): Promise<numb
 
   const { config, notices } = loaded;
   const device = new Device({ config, notices, examine: examineInOwnProcess(source), version, log });
+  const notifier = createNotifier(manager, (limitMs) => device.look(limitMs), { clock: systemClock, log });
   const onApplied = (next: LoadedConfig) => remember(next, log);
   const reloader = new Reloader({ target: device, loaded, load: loadAgain, onApplied, clock: systemClock, log });
   const reload = () => void reloader.reload();
   process.on('SIGHUP', reload);
+  notifier?.start();
   try {
     const ready = await Promise.race([device.start().then(() => true), signal.then(() => false)]);
     if (ready) {
       await remember(loaded, log);
       reloader.start();
+      void notifier?.ready();
     }
     await signal;
   } catch (error) {
     await device.stop();
     throw error;
   }
+  const told = notifier?.stop();
   await reloader.stop();
   const problems = await device.stop();
   for (const { name, problem } of problems) log.error({ err: problem }, `${name} did not stop cleanly`);
+  await told;
   log.info('stopped');
   return problems.length === 0 ? EXIT.ok : EXIT.failed;
 }
@@ -48,6 +56,7 @@ export async function run(options: CommonOptions, version: string): Promise<numb
 /** `monitor`: only the flag file, for a device whose pairing is another program's. */
 export async function monitor(options: CommonOptions): Promise<number> {
   process.umask(OWN_FILES_UMASK);
+  const manager = takeManager();
   const { loaded } = await loadSettings(options);
   const log = createLog(loaded.config.logLevel);
   const signal = stopSignal(log, STOP_DEADLINE_MS);
@@ -55,9 +64,16 @@ export async function monitor(options: CommonOptions): Promise<number> {
   process.on('SIGHUP', () => log.warn('the monitor alone reads its configuration at the start only; restart it'));
 
   const activityMonitor = createMonitor(loaded.config, { clock: systemClock, log });
+  const look = async () => ({
+    status: oneLine({ monitor: activityMonitor.status().observation?.kind ?? 'starting' }),
+    stuck: activityMonitor.isTurning() ? null : LOOP_STANDS,
+  });
+  const notifier = createNotifier(manager, look, { clock: systemClock, log });
+  notifier?.start();
   await activityMonitor.start();
+  void notifier?.ready();
   await signal;
-  await activityMonitor.stop();
+  await Promise.all([notifier?.stop(), activityMonitor.stop()]);
   return EXIT.ok;
 }
 

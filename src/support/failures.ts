@@ -26,6 +26,10 @@ export const FAILURES = {
   'service.not-running': 'Start the service, then try again',
   'service.no-answer': 'Read the log of the service; when it hangs, restart it',
   'service.not-permitted': 'Run the command as root, or as the user of the service',
+  'service.stuck':
+    'The service is restarted by itself; when it repeats, report the log lines around it and what diagnose says: tunnel-agent diagnose',
+  'service.not-told':
+    'Install systemd-notify, which belongs to systemd; until then let systemd not wait for it: docs/install/services.md',
   'monitor.netstat-missing': 'Install netstat (BusyBox with netstat, or the net-tools package)',
   'monitor.netstat-failed': 'Run it by hand and read what it says: netstat -tn',
   'monitor.netstat-timeout':
