@@ -155,7 +155,7 @@ put() {
 	fi
 	make_dir "${target%/*}" || return
 	record "file $sum $target" || return
-	if [ "$target" = "$2" ]; then rm -f "$(beside "$2")"; fi
+	if [ "$target" = "$2" ] && [ -e "$(beside "$2")" ]; then rm -f "$(beside "$2")"; fi
 	if [ -e "$target" ] && [ "$(sum_of "$target")" = "$sum" ]; then return 0; fi
 	hidden=${target%/*}/.${target##*/}.zeroforce
 	cp "$1" "$hidden" && chmod "$3" "$hidden" && to_disk "$hidden" && mv -f "$hidden" "$target" || return
@@ -505,7 +505,7 @@ outcome() {
 version_of() { readlink "$HOME_DIR/$1" 2>/dev/null | sed -n 's|^versions/||p'; }
 
 # Everything that is told apart by its name: what a killed unpacking left.
-remove_leftovers() { rm -rf "$VERSIONS"/*.tmp "$VERSIONS"/.*.tmp "$HOME_DIR"/.*.swap; }
+remove_leftovers() { rm -rf "$HOME_DIR"/*.tmp "$HOME_DIR"/.*.swap "$VERSIONS"/*.tmp "$VERSIONS"/.*.tmp; }
 
 unpack() {
 	step unpack "$release"
@@ -949,7 +949,7 @@ detach() {
 		[ "$lines" -le "$shown" ] || sed -n "$((shown + 1)),${lines}p" "$LOG"
 		shown=$lines
 		[ -z "$ended" ] || break
-		sleep 1
+		sleep 0.2 2>/dev/null || sleep 1
 	done
 	wait "$guard"
 }
