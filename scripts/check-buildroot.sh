@@ -145,8 +145,8 @@ page_commands() {
 	mkdir -p "$work/page"
 	(cd "$work/page" && BUILDROOT=$buildroot ZEROFORCE=$root sh -eu "$work/commands") >"$work/log" 2>&1 ||
 		{ tail -n 30 "$work/log" >&2 && fail 'the commands of the page do not work, see above'; }
-	grep -v '^BR2_DEFCONFIG=' "$work/page/beamer/.config" >"$work/page/config"
-	grep -v '^BR2_DEFCONFIG=' "$work/zeroforce_beamer_pi3_defconfig/.config" | diff - "$work/page/config" >&2 ||
+	grep -Ev '^BR2_(DEFCONFIG|EXTERNAL_ZEROFORCE_VERSION)=' "$work/page/beamer/.config" >"$work/page/config"
+	grep -Ev '^BR2_(DEFCONFIG|EXTERNAL_ZEROFORCE_VERSION)=' "$work/zeroforce_beamer_pi3_defconfig/.config" | diff - "$work/page/config" >&2 ||
 		fail 'the commands of the page lead to another configuration'
 	ok "docs/install/beamer.md: Configure, as it stands there"
 }
