@@ -148,13 +148,6 @@ t.test('a Beamer', requires(...NEEDS_BOARD, 'make', 'mke2fs', 'loop'), async (t)
       await typed(board, 'Look at it'),
       new RegExp(`^${pkg.version}\nzeroforce runs.*\nzeroforce-sshd runs`, 'm'),
     );
-    t.equal(
-      await board.must('stat -c "%a %n" /data/* | sort'),
-      ['700 /data/etc', '700 /data/maintenance', '700 /data/ssh', '700 /data/zeroforce', '700 /data/lost+found', '']
-        .sort()
-        .join('\n')
-        .trimStart() + '\n',
-    );
     const folders = ['etc', 'lost+found', 'maintenance', 'ssh', 'zeroforce'];
     t.equal(await board.must('cd /data && stat -c "%a %n" *'), folders.map((name) => `700 ${name}\n`).join(''));
     t.equal(await board.must('stat -c %a /data/etc/zeroforce/config.json'), '600\n');
@@ -195,8 +188,8 @@ t.test('a Beamer', requires(...NEEDS_BOARD, 'make', 'mke2fs', 'loop'), async (t)
     const bad = releaseOf(t, built);
     const archive = `/tmp/zeroforce-agent-${NEWER}.tar.gz`;
 
-    await board.put(bad, archive);
-    await board.must(`truncate -s -100 ${archive}`);
+    await board.put(bad, '/tmp/whole');
+    await board.must(`head -c 400000 /tmp/whole >${archive}`);
     t.match(await board.sh(`beamer-update ${archive}`), { code: 1, stderr: /no whole release/ });
     t.equal(await version(board), pkg.version, 'half an archive changes nothing');
 
