@@ -181,10 +181,7 @@ t.test('a Beamer', requires(...NEEDS_BOARD, 'make', 'mke2fs', 'loop'), async (t)
     const built = join(temporary(t), 'tunnel-agent.cjs');
     await bundle(built, NEWER);
     const good = releaseOf(t, built);
-    await writeFileSync(
-      built,
-      `${await readFile(built, 'utf8')}`.replace(/^/, 'process.exitCode = 1; process.exit();\n'),
-    );
+    writeFileSync(built, `process.exit(1);\n${await readFile(built, 'utf8')}`);
     const bad = releaseOf(t, built);
     const archive = `/tmp/zeroforce-agent-${NEWER}.tar.gz`;
 
