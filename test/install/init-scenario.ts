@@ -151,6 +151,20 @@ export async function servicesLive(t: Test, init: SmallInit): Promise<void> {
     t.equal((await supervisors(board)).length, 1);
   });
 
+  await t.test('an OpenRC without supervise-daemon has another', { skip: init === 'busybox' }, async (t) => {
+    t.equal((await say('zeroforce', 'stop')).code, 0);
+    await board.must('mv /sbin/supervise-daemon /sbin/left-out');
+    t.match(await say('zeroforce', 'start'), { code: 0, stderr: /zeroforce-supervise takes its place/ });
+    await untilReady(board);
+    await crash(t, 'the service, without supervise-daemon');
+    t.match(await say('zeroforce', 'status'), { code: 0, stdout: /zeroforce runs/ });
+    t.equal((await say('zeroforce', 'stop')).code, 0);
+    t.same(await programs(board), []);
+    await board.must('mv /sbin/left-out /sbin/supervise-daemon');
+    t.equal((await say('zeroforce', 'start')).code, 0);
+    await untilReady(board);
+  });
+
   await t.test('a logger that is killed is replaced', async (t) => {
     await board.must('kill -9 $(pidof logger)');
     const pid = await crash(t, 'the service, after logger');
