@@ -59,10 +59,7 @@ bench-scale: setup build ## the part of it with thousands of devices (3 minutes)
 footprint: setup build ## measure the idle service, bundled; prints the tables of docs/performance.md (15 minutes)
 	@node build/bench/footprint.js
 
-bench-wear: setup build ## measure what the service writes to its storage; needs root (11 minutes)
-	@node build/bench/wear.js
-
-bundle: build ## measure what the one file and V8's compile cache save (8 minutes)
+bench-bundle: build ## measure what the one file and V8's compile cache save (8 minutes)
 	@node build/bench/bundle.js
 
 wear: setup build ## measure what the service writes to its storage; needs root (11 minutes)
