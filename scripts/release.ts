@@ -21,9 +21,9 @@ const PACKAGE = 'board/package/zeroforce-agent';
 const FILES: readonly (readonly [to: string, from: string, names: readonly string[]])[] = [
   ['init', PACKAGE, ['zeroforce.service', 'zeroforce-sshd.service', 'zeroforce-monitor.service']],
   ['init', PACKAGE, ['zeroforce.tmpfiles', 'zeroforce.sysusers', 'unprivileged.conf']],
-  ['sshd', 'rootfs-overlay/opt/beamer', ['beamer-ssh-tunnel']],
-  ['sshd/beamer-ssh-tunnel.d', 'rootfs-overlay/opt/beamer/beamer-ssh-tunnel.d', ['penalties.openssh-9.8']],
-  ['sysctl', 'rootfs-overlay/etc/sysctl.d', ['90-zeroforce.conf']],
+  ['sshd', PACKAGE, ['beamer-ssh-tunnel']],
+  ['sshd/beamer-ssh-tunnel.d', PACKAGE, ['penalties.openssh-9.8']],
+  ['sysctl', PACKAGE, ['90-zeroforce.conf']],
   ['man', 'docs/man', ['tunnel-agent.1', 'zeroforce.conf.5']],
 ];
 
