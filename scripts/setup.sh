@@ -39,7 +39,18 @@ need autossh autossh
 need shellcheck shellcheck
 need zsh zsh
 need fish fish
-[ -n "$missing" ] || exit 0
+need mmdebstrap mmdebstrap
+need systemd-nspawn systemd-container
+
+# What the tests of an installed device start: whole Debian systems, kept from run to run.
+make_systems() {
+  [ "$(id -u)" != 0 ] || ! command -v mmdebstrap >/dev/null || "$(dirname "$0")/test-roots.sh"
+}
+
+if [ -z "$missing" ]; then
+  make_systems
+  exit 0
+fi
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   echo "setup: missing here, so what needs it is left out; install with your package manager:$missing" >&2
@@ -58,3 +69,4 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # shellcheck disable=SC2086 # a list of package names
 apt-get install -y -qq --no-install-recommends $missing >/dev/null
+make_systems
