@@ -98,6 +98,7 @@ export async function gatewayPackage({ version, epochSeconds, stage }: Making): 
       from('usr/lib/sysusers.d/zeroforce-gateway.conf', `board/debian/${name}/sysusers`),
       from('usr/lib/sysctl.d/60-zeroforce-gateway.conf', 'board/gateway/60-zeroforce-gateway.conf'),
       from('etc/zeroforce/gateway.env', `board/debian/${name}/gateway.env`),
+      overrides(name),
       ...(await completions('tunnel-gateway', program)),
       ...pages(['tunnel-gateway.1'], version),
       ...(await documents({ name, version }, epochSeconds)),
