@@ -7,7 +7,7 @@ BIN := node_modules/.bin
 DEV := $(CURDIR)/.dev
 TESTS := $(patsubst %.ts,build/%.js,$(shell find test -name '*.test.ts'))
 
-.PHONY: help setup build check format test demo run gateway bundle release bench bench-scale bench-bundle footprint clean
+.PHONY: help setup build check format test test-pi demo run gateway bundle release check-buildroot bench bench-scale bench-bundle footprint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,6 +34,9 @@ format: node_modules/.package-lock.json ## put every file into the house format
 
 test: setup check ## set everything up, check and test everything
 	@$(BIN)/tap --reporter=./build/scripts/tap-reporter.js $(TESTS)
+
+test-pi: build ## the package on an emulated Raspberry Pi, from the start of its kernel to a paired tunnel (20 minutes)
+	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=3600 --reporter=./build/scripts/tap-reporter.js build/test/pi/raspberry.js
 
 demo: setup build ## pair a key, and reach two devices by ssh through a gateway, step by step
 	@node build/scripts/demo.js
@@ -67,6 +70,10 @@ bundle: build ## each program as one file, below dist/
 
 release: build ## the agent and all that is installed with it, dist/zeroforce-agent-VERSION.tar.gz
 	@node build/scripts/release.js
+	@scripts/buildroot-hash.sh
+
+check-buildroot: bundle ## Buildroot's own tools judge board/; BUILDROOT is the folder of a checkout (2 minutes)
+	@scripts/check-buildroot.sh
 
 clean: ## remove what was built
 	rm -rf build dist .tap .dev

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import type { SourceMapPayload } from 'node:module';
 import { join, resolve } from 'node:path';
 import t from 'tap';
@@ -31,7 +31,7 @@ t.test('every package in a program is there with the whole text of its licence',
       const { name, version } = JSON.parse(readFileSync(join(from, 'package.json'), 'utf8')) as Record<string, string>;
       const start = legal.indexOf(`\n${name} ${version}\n\n`);
       const part = legal.slice(start, legal.indexOf('\n====', start));
-      t.ok(start > 0 && /permi|grant|without restriction/i.test(part), `${program}: ${name} ${version}`);
+      t.ok(start > 0 && /permi|public domain/i.test(part), `${program}: ${name} ${version}`);
     }
   }
 });
@@ -69,8 +69,8 @@ t.test('the source map tells the place in the sources, afterwards or at once, an
   const fault = join(folder, 'fault.cjs');
   await writeFile(fault, "process.stdout.on = () => { throw new Error('here'); };");
   const start = async (options = '') => {
-    const env = { PATH: process.env.PATH, NODE_OPTIONS: `--require=${fault} ${options}` };
-    return (await run(launcher, ['--version'], { env })).stderr;
+    const words = [`NODE_OPTIONS=--require=${fault} ${options}`, launcher, '--version'];
+    return (await run('env', words, { env: { PATH: process.env.PATH } })).stderr;
   };
   const source = /at main \(.*src\/cli\/main\.ts:\d+:\d+\)/;
 
@@ -86,6 +86,35 @@ t.test('the source map tells the place in the sources, afterwards or at once, an
   t.match(await run(launcher, ['--version'], { env: { PATH: process.env.PATH } }), { code: 0, stderr: '' });
 });
 
+for (const [name, nodeFolder] of NODES.filter(([name]) => !name.startsWith('Node 20.'))) {
+  t.test(`${name} keeps a compile cache where it is asked to, and only there`, async (t) => {
+    const folder = temporaryFolder(t);
+    const { launcher, program } = await installed(t);
+    const env = { PATH: `${nodeFolder}:${process.env.PATH}`, HOME: folder, TMPDIR: folder, XDG_CACHE_HOME: folder };
+    const check = (cache = '') => run(launcher, ['config', 'check'], { env: { ...env, NODE_COMPILE_CACHE: cache } });
+    const filesOf = async () => readdir(folder, { recursive: true });
+
+    t.equal((await check()).code, 0);
+    t.strictSame(await filesOf(), [], 'unasked, nothing');
+    t.match(await check(join(program, 'no-folder')), { code: 0, stderr: '' }, 'where nothing can be written, it runs');
+
+    const cache = join(folder, 'cache');
+    t.equal((await check(cache)).code, 0);
+    const [kind, ...files] = (await readdir(cache, { recursive: true })).sort();
+    t.ok(files.length > 0, 'one of the file');
+    const written = await Promise.all(files.map(async (file) => (await stat(join(cache, file))).mtimeMs));
+    t.equal((await check(cache)).code, 0);
+    const now = await Promise.all(files.map(async (file) => (await stat(join(cache, file))).mtimeMs));
+    t.strictSame(now, written, 'one that serves is not written again');
+
+    // The trap: made without the launcher, and so without its flags, it would serve nobody.
+    await run(join(nodeFolder, 'node'), [program, 'config', 'check'], { env: { ...env, NODE_COMPILE_CACHE: cache } });
+    const kinds = await readdir(cache);
+    t.equal(kinds.length, 2, 'another folder for other flags');
+    t.ok(kinds.includes(kind ?? ''));
+  });
+}
+
 for (const [name, nodeFolder] of NODES) {
   t.test(`${name} runs the gateway out of the one file, with its database's addon beside it`, async (t) => {
     const folder = join(temporaryFolder(t), 'installed');
@@ -93,7 +122,7 @@ for (const [name, nodeFolder] of NODES) {
     const wrapper = runInstead(join(folder, 'tunnel-gateway'), nodeFolder);
     const gateway = await startTunnelGateway(temporaryFolder(t), {}, { wrapper });
     t.teardown(() => gateway.stop('SIGKILL'));
-    t.match(await gateway.json(['device', 'add']), { devicekey: /^[0-9a-f]{32}$/ });
+    t.match(await gateway.json(['device', 'add']), { devicekey: /^[0-9A-F]{32}$/ });
     t.match(readFileSync(`/proc/${gateway.pid}/maps`, 'utf8'), `${folder}/node_modules/@libsql/`);
     t.equal(await gateway.stop(), 0);
   });
