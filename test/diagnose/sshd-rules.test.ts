@@ -89,7 +89,15 @@ t.test('which server serves whom', async (t) => {
       }));
     const config: View['config'] = { services: { ssh: 22 }, ssh: null, transport: 'meeting', tunnel: { port: 8007 } };
     const options = { sshPort: null, sshdConfig: null };
-    return { config, options, sockets, daemons, ownAddresses: ['192.168.1.4'], ...change };
+    return {
+      config,
+      options,
+      sockets,
+      daemons,
+      ownAddresses: ['192.168.1.4'],
+      dedicatedConfig: '/opt/beamer/beamer-ssh-tunnel',
+      ...change,
+    };
   };
   const systemd = program(1, 'systemd');
   const activated = maintenanceServer(view([socket('::', 22, systemd)]));
