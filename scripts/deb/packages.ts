@@ -46,6 +46,7 @@ export async function agentPackage({ version, epochSeconds, stage }: Making): Pr
       { path: `${LIB}/tunnel-agent.cjs.LEGAL.txt`, from: `${program}.LEGAL.txt` },
       from(`${LIB}/tunnel-agent`, 'bin/tunnel-agent', 0o755),
       { path: 'usr/bin/tunnel-agent', link: '../lib/zeroforce/tunnel-agent' },
+      from(`${LIB}/zeroforce-sshd`, `${PACKAGE}/zeroforce-sshd`, 0o755),
       from(`${LIB}/restart-after-dpkg`, `board/debian/${name}/restart-after-dpkg`, 0o755),
       from(`${UNITS}/zeroforce-restart.service`, `board/debian/${name}/zeroforce-restart.service`),
       from(`${UNITS}/zeroforce.service`, `${PACKAGE}/zeroforce.service`),
