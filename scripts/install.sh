@@ -208,12 +208,11 @@ files_of() {
 	busybox | sysv)
 		echo "made/zeroforce-recover $(script_of zeroforce-recover) 755"
 		for name in $services; do echo "init/$(number_of "$name")$name $(script_of "$name") 755"; done
-		echo 'init/zeroforce-supervise /usr/lib/zeroforce/zeroforce-supervise 755'
 		;;
 	esac
-	case $init$services in
-	systemd*) ;;
-	*zeroforce-sshd*) echo 'init/zeroforce-sshd /usr/lib/zeroforce/zeroforce-sshd 755' ;;
+	case $init in openrc | busybox | sysv)
+		for name in zeroforce-supervise zeroforce-sshd; do echo "init/$name /usr/lib/zeroforce/$name 755"; done
+		;;
 	esac
 	case $services in *zeroforce-sshd*)
 		echo "made/sshd_config $CONFIG_DIR/sshd_config 644"
@@ -361,7 +360,7 @@ detect_init() {
 check_init() {
 	case $init in
 	systemd) needed=systemctl ;;
-	openrc) needed='rc-update rc-service supervise-daemon' ;;
+	openrc) needed='rc-update rc-service' ;;
 	*) needed='' ;;
 	esac
 	for tool in $needed; do
@@ -466,7 +465,8 @@ prove() {
 			return 0
 		fi
 		[ $((now - began)) -lt "$within" ] || return 1
-		sleep 1
+		# A look costs a Pi a second of its processor, which the service that starts needs.
+		sleep 2
 	done
 }
 
