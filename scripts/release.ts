@@ -5,34 +5,35 @@
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import pkg from '../package.json' with { type: 'json' };
 import { bundle } from './bundle.ts';
+import { manPages } from './man/pages.ts';
 
 const run = promisify(execFile);
 const root = resolve(import.meta.dirname, '../..');
 const PACKAGE = 'board/package/zeroforce-agent';
 
-/** The folder of the archive, the folder of the checkout, and what is taken from there, mode 0644. */
-const FILES: readonly (readonly [to: string, from: string, names: readonly string[]])[] = [
-  ['init', PACKAGE, ['zeroforce.service', 'zeroforce-sshd.service', 'zeroforce-monitor.service']],
-  ['init', PACKAGE, ['zeroforce.tmpfiles', 'zeroforce.sysusers', 'unprivileged.conf']],
-  ['sshd', PACKAGE, ['beamer-ssh-tunnel']],
-  ['sshd/beamer-ssh-tunnel.d', PACKAGE, ['penalties.openssh-9.8']],
-  ['sysctl', PACKAGE, ['90-zeroforce.conf']],
-  ['man', 'docs/man', ['tunnel-agent.1', 'zeroforce.conf.5']],
+/** Of the package, the folder of the archive, and what is put there, mode 0644. */
+const FILES: readonly (readonly [to: string, names: readonly string[]])[] = [
+  ['init', ['zeroforce.service', 'zeroforce-sshd.service', 'zeroforce-monitor.service']],
+  ['init', ['zeroforce.tmpfiles', 'zeroforce.sysusers', 'unprivileged.conf']],
+  ['sshd', ['beamer-ssh-tunnel']],
+  ['sshd/beamer-ssh-tunnel.d', ['penalties.openssh-9.8']],
+  ['sysctl', ['90-zeroforce.conf']],
 ];
 
 /** The same, mode 0755. */
 const PROGRAMS: typeof FILES = [
-  ['.', 'scripts', ['install.sh']],
-  ['init', PACKAGE, ['S70zeroforce', 'S71zeroforce-sshd', 'S72zeroforce-monitor', 'zeroforce-supervise']],
-  ['init', PACKAGE, ['zeroforce.openrc', 'zeroforce-sshd.openrc', 'zeroforce-monitor.openrc']],
+  ['init', ['S70zeroforce', 'S71zeroforce-sshd', 'S72zeroforce-monitor', 'zeroforce-supervise', 'zeroforce-sshd']],
+  ['init', ['zeroforce.openrc', 'zeroforce-sshd.openrc', 'zeroforce-monitor.openrc']],
 ];
+
+/** Of all that there are, those of a device. */
+const MAN_PAGES = ['tunnel-agent.1', 'zeroforce.conf.5'];
 
 /** The defaults of a kind of device: `config/KIND.json`. */
 const KINDS = ['beamer', 'rtsp-recorder'];
@@ -73,8 +74,13 @@ export async function release(outFolder = resolve(root, 'dist'), version: string
 async function fill(folder: string, version: string): Promise<void> {
   const program = await bundle(join(folder, 'tunnel-agent.cjs'), version);
   await writeFile(join(folder, 'VERSION'), `${version}\n`);
-  for (const [to, from, names] of FILES) await take(from, names, join(folder, to), 0o644);
-  for (const [to, from, names] of PROGRAMS) await take(from, names, join(folder, to), 0o755);
+  await place(join(root, 'scripts/install.sh'), join(folder, 'install.sh'), 0o755);
+  for (const [to, names] of FILES) await take(names, join(folder, to), 0o644);
+  for (const [to, names] of PROGRAMS) await take(names, join(folder, to), 0o755);
+  await mkdir(join(folder, 'man'));
+  for (const { file, text } of manPages(version)) {
+    if (MAN_PAGES.includes(file)) await writeFile(join(folder, 'man', file), text);
+  }
   await mkdir(join(folder, 'config'));
   for (const kind of KINDS)
     await copyFile(join(root, `board/${kind}/config.json`), join(folder, `config/${kind}.json`));
@@ -85,16 +91,9 @@ async function fill(folder: string, version: string): Promise<void> {
   }
 }
 
-async function take(from: string, names: readonly string[], to: string, mode: number): Promise<void> {
+async function take(names: readonly string[], to: string, mode: number): Promise<void> {
   await mkdir(to, { recursive: true });
-  for (const name of names) {
-    if (!existsSync(join(root, from, name))) {
-      process.stderr.write(`release: not there yet: ${from}/${name}\n`);
-      continue;
-    }
-    await copyFile(join(root, from, name), join(to, name));
-    await chmod(join(to, name), mode);
-  }
+  for (const name of names) await place(join(root, PACKAGE, name), join(to, name), mode);
 }
 
 /** As `sha256sum` prints and checks them. */
@@ -122,9 +121,10 @@ async function pack(folder: string, name: string, archive: string): Promise<void
 }
 
 /** Whole or not at all, also onto another file system. */
-async function place(from: string, to: string): Promise<void> {
-  const unfinished = join(dirname(to), `${basename(to)}.part`);
+async function place(from: string, to: string, mode = 0o644): Promise<void> {
+  const unfinished = `${to}.part`;
   await copyFile(from, unfinished);
+  await chmod(unfinished, mode);
   await rename(unfinished, to);
 }
 

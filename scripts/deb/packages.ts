@@ -54,7 +54,7 @@ export async function agentPackage({ version, epochSeconds, stage }: Making): Pr
       from(`${UNITS}/zeroforce-monitor.service`, `${PACKAGE}/zeroforce-monitor.service`),
       from('usr/lib/tmpfiles.d/zeroforce.conf', `${PACKAGE}/zeroforce.tmpfiles`),
       from('usr/lib/sysusers.d/zeroforce.conf', `${PACKAGE}/zeroforce.sysusers`),
-      from('usr/lib/sysctl.d/90-zeroforce.conf', 'rootfs-overlay/etc/sysctl.d/90-zeroforce.conf'),
+      from('usr/lib/sysctl.d/90-zeroforce.conf', `${PACKAGE}/90-zeroforce.conf`),
       text('etc/zeroforce/sshd_config', await sshdConfig()),
       from('usr/share/zeroforce/config/beamer.json', 'board/beamer/config.json'),
       from('usr/share/zeroforce/config/rtsp-recorder.json', 'board/rtsp-recorder/config.json'),
@@ -136,7 +136,7 @@ export async function nodePackage(architecture: NodeArchitecture, stage: string)
 
 /** The dedicated sshd's configuration, which deployed Beamers have elsewhere. */
 async function sshdConfig(): Promise<string> {
-  const deployed = await readFile(join(root, 'rootfs-overlay/opt/beamer/beamer-ssh-tunnel'), 'utf8');
+  const deployed = await readFile(join(root, PACKAGE, 'beamer-ssh-tunnel'), 'utf8');
   return deployed
     .replaceAll('/opt/beamer/beamer-ssh-tunnel', '/etc/zeroforce/sshd_config')
     .replace('/run/beamer-sshd.pid', '/run/zeroforce-sshd.pid');

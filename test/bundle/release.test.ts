@@ -12,7 +12,7 @@ import { requires } from '../support/requires.ts';
 const ROOT = resolve(import.meta.dirname, '../../..');
 const NAME = `zeroforce-agent-${pkg.version}`;
 /** All that programs and releases are made of. */
-const CHECKOUT = ['bin', 'board', 'build', 'docs', 'package.json', 'rootfs-overlay', 'scripts', 'src', 'tsconfig.json'];
+const CHECKOUT = ['bin', 'board', 'build', 'package.json', 'scripts', 'src', 'tsconfig.json'];
 
 const made = temporaryFolder(t);
 const archive = await release(made);
