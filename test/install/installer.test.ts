@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { requires } from '../support/requires.ts';
 import { until } from '../support/until.ts';
 import { type Board, type Init, makeBoard, NEEDS_BOARD } from './board.ts';
