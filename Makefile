@@ -7,7 +7,7 @@ BIN := node_modules/.bin
 DEV := $(CURDIR)/.dev
 TESTS := $(patsubst %.ts,build/%.js,$(shell find test -name '*.test.ts'))
 
-.PHONY: help setup build check format test test-pi demo run gateway bundle release check-buildroot bench bench-scale bench-bundle footprint clean
+.PHONY: help setup build check format test test-pi demo run gateway bundle release check-buildroot bench bench-scale bench-bundle footprint deb clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -74,6 +74,9 @@ release: build ## the agent and all that is installed with it, dist/zeroforce-ag
 
 check-buildroot: bundle ## Buildroot's own tools judge board/; BUILDROOT is the folder of a checkout (2 minutes)
 	@scripts/check-buildroot.sh
+
+deb: build ## the packages for Debian and Raspberry Pi OS, below dist/ (3 minutes)
+	@node build/scripts/deb.js
 
 clean: ## remove what was built
 	rm -rf build dist .tap .dev

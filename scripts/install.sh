@@ -973,8 +973,8 @@ guard() {
 
 refuse_package() {
 	has dpkg-query || return 0
-	case $(dpkg-query -W -f '${Status} ${Version}' $PACKAGE 2>/dev/null) in
-	*' installed '*) fail "the Debian package $PACKAGE is installed here: upgrade it with apt, or remove it first (apt remove $PACKAGE); nothing was changed" ;;
+	case $(dpkg-query -W -f '${Status} ${Version}' zeroforce 2>/dev/null) in
+	*' installed '*) fail 'the Debian package zeroforce is installed here: upgrade it with apt, or remove it first (apt remove zeroforce); nothing was changed' ;;
 	esac
 }
 

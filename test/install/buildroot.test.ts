@@ -29,7 +29,9 @@ const tracked = (...paths: string[]) =>
     .split('\n');
 
 t.test('shell scripts are as shellcheck wants them', requires('shellcheck'), async (t) => {
-  const scripts = tracked('board', ...OVERLAYS, 'scripts/*buildroot*').filter((path) => /^#!\/bin\/(ba)?sh/.test(text(path)));
+  const scripts = tracked('board', ...OVERLAYS, 'scripts/*buildroot*').filter((path) =>
+    /^#!\/bin\/(ba)?sh/.test(text(path)),
+  );
   t.ok(scripts.length > 10);
   const { stdout, code } = await run(
     'shellcheck',

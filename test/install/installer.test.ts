@@ -46,9 +46,10 @@ for (const [init, debian] of SYSTEMS) {
 
       await t.test('a technician upgrades through the tunnel that the upgrade restarts', async (t) => {
         await put(await make('1.1.0'));
-        await proxy
-          .ssh(`${INSTALLER} upgrade /root/zeroforce-agent-1.1.0.tar.gz ${QUICK}`)
-          .then((said) => t.comment(said), () => t.comment('the connection ended, as it has to'));
+        await proxy.ssh(`${INSTALLER} upgrade /root/zeroforce-agent-1.1.0.tar.gz ${QUICK}`).then(
+          (said) => t.comment(said),
+          () => t.comment('the connection ended, as it has to'),
+        );
         await until('the upgrade to be through', async () => /version 1\.1\.0 runs/.test(await last(board)), 60_000);
         t.equal(await version(board), '1.1.0');
         await expectTunnel(t, proxy);
@@ -74,7 +75,10 @@ for (const [init, debian] of SYSTEMS) {
       await t.test('the power is cut while a version that hangs has to prove itself', async (t) => {
         await put(await make('1.4.0', 'hangs'));
         const upgrade = board.sh(`${INSTALLER} upgrade /root/zeroforce-agent-1.4.0.tar.gz`);
-        await until('the proof', async () => (await board.sh('grep -q "^step prove" /opt/zeroforce/journal')).code === 0);
+        await until(
+          'the proof',
+          async () => (await board.sh('grep -q "^step prove" /opt/zeroforce/journal')).code === 0,
+        );
         await proxy.stop();
         await board.cut();
         await upgrade;
@@ -83,7 +87,10 @@ for (const [init, debian] of SYSTEMS) {
         proxy = await gatewayFor(t, board, proxyFolder);
         await expectTunnel(t, proxy);
         t.equal(await version(board), '1.1.0');
-        t.match(await last(board), /1\.4\.0 was interrupted in the step prove, and was taken back: version 1\.1\.0 runs/);
+        t.match(
+          await last(board),
+          /1\.4\.0 was interrupted in the step prove, and was taken back: version 1\.1\.0 runs/,
+        );
       });
 
       await t.test('back to the version before', async (t) => {
@@ -97,8 +104,16 @@ for (const [init, debian] of SYSTEMS) {
         const { code, stdout } = await board.sh(`${INSTALLER} uninstall --purge`);
         t.equal(code, 0, stdout);
         const after = await filesOf(board);
-        t.strictSame(after.filter((path) => !before.includes(path)), [], 'files more than before');
-        t.strictSame(before.filter((path) => !after.includes(path)), [], 'files less than before');
+        t.strictSame(
+          after.filter((path) => !before.includes(path)),
+          [],
+          'files more than before',
+        );
+        t.strictSame(
+          before.filter((path) => !after.includes(path)),
+          [],
+          'files less than before',
+        );
         t.equal((await board.sh('ss -tln | grep -q ":5000 \\|:8007 "')).code, 1, 'nothing listens');
       });
     },
