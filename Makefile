@@ -78,5 +78,8 @@ release: build ## the agent and all that is installed with it, dist/zeroforce-ag
 check-buildroot: bundle ## Buildroot's own tools judge board/; BUILDROOT is the folder of a checkout (4 minutes)
 	@scripts/check-buildroot.sh
 
+deb: build ## the packages for Debian and Raspberry Pi OS, below dist/ (3 minutes)
+	@node build/scripts/deb.js
+
 clean: ## remove what was built
 	rm -rf build dist .tap .dev
