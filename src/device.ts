@@ -4,6 +4,8 @@ import type { OptionKey } from './config/options.ts';
 import type { Config } from './config/types.ts';
 import { type ControlRoutes, ControlServer } from './control/server.ts';
 import { SelfDiagnosis } from './device/diagnosis.ts';
+import { LOOP_STANDS, oneLine } from './device/one-line.ts';
+import { isSilent } from './device/own-http.ts';
 import { createButton, createPairing, createReset } from './device/pairing-parts.ts';
 import {
   createAdvertiser,
@@ -39,6 +41,7 @@ import { prepareRunDir } from './support/run-dir.ts';
 import { Slot } from './support/slot.ts';
 import type { TunnelAgent } from './tunnel/agent.ts';
 
+export { LOOP_STANDS } from './device/one-line.ts';
 export { createMonitor } from './device/parts.ts';
 export type { DeviceStatus } from './device/status.ts';
 
@@ -46,8 +49,6 @@ export type { DeviceStatus } from './device/status.ts';
 const STOP_EACH_MS = 3_000;
 /** How often the control socket is looked after, and what keeps people out; as often as the monitor polls. */
 const HEAL_MS = 5_000;
-/** A poll may wait for one that hangs and then hang itself, 3 s each; doubled, because a Pi is slow. */
-const POLL_ALLOWANCE_MS = 12_000;
 /** Where the notes put pairing, and where clients look that know nothing of mDNS. */
 const WELL_KNOWN_HTTP_PORT = 5000;
 /** Exists on devices set up for development; reported, it opens nothing. */
@@ -191,6 +192,23 @@ export class Device {
   stop(): Promise<StopReport> {
     this.#stopping = true;
     return this.#lifecycle.stop(STOP_EACH_MS);
+  }
+
+  /**
+   * How the service is, in words, and why only a restart would help where that is so. Within `limitMs`: no file is
+   * looked at, which may lie on a dead mount.
+   */
+  async look(limitMs: number): Promise<{ status: string; stuck: string | null }> {
+    const status = oneLine({
+      tunnel: this.#tunnel.current?.status() ?? null,
+      monitor: this.#monitorStatus()?.kind ?? null,
+      isPairingOpen: this.#pairing.isOpen(),
+      faults: this.#faults(),
+    });
+    if (!this.#isHealthy()) return { status, stuck: LOOP_STANDS };
+    const http = this.#httpAddress();
+    const silent = http !== null && (await isSilent(http, limitMs, this.#clock));
+    return { status, stuck: silent ? `HTTP takes connections and did not answer within ${limitMs} ms` : null };
   }
 
   /** Whether the session with the other side could end without cutting anybody off. ssh does not tell of its streams. */
@@ -358,8 +376,7 @@ export class Device {
 
   /** The monitor's loop turns. What netstat or the proxy say does not count: no restart would help there. */
   #isHealthy(): boolean {
-    const polledAtMs = this.#monitor.current?.status().polledAtMs ?? this.#clock.nowMs();
-    return this.#clock.nowMs() - polledAtMs < 3 * this.#config.monitor.intervalMs + POLL_ALLOWANCE_MS;
+    return this.#monitor.current?.isTurning() ?? true;
   }
 
   #monitorStatus(): DeviceStatus['monitor'] {

@@ -180,6 +180,12 @@ export class Gateway {
     log.info({ ...facts, hostKey: hostKey.fingerprint }, 'the gateway is ready');
   }
 
+  /** How it is, as one line for `systemctl status`. */
+  words(): string {
+    const count = this.#core?.sessions.all().length ?? 0;
+    return count === 1 ? '1 device is connected' : `${count} devices are connected`;
+  }
+
   /** Looks at the certificate now, where there is one: its files were exchanged. */
   reload(): void {
     this.#certificate?.lookNow();

@@ -53,11 +53,11 @@ function complain(error: unknown): number {
   return EXIT.failed;
 }
 
-/** Where memory or time is short this process has to give way, not the service. */
+/** Where memory or time is short this process has to give way, not the service. A sandbox may forbid the one or the other. */
 async function stepBack(): Promise<void> {
+  await writeFile('/proc/self/oom_score_adj', '1000').catch(() => undefined);
   try {
     setPriority(NICE);
-    await writeFile('/proc/self/oom_score_adj', '1000');
   } catch {
     // then it does without
   }

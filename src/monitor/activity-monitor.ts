@@ -7,6 +7,8 @@ import { runNetstat } from './run-netstat.ts';
 
 /** netstat takes 10 ms; a setkey waits for one poll under way and one more, and its client for about 10 s. */
 const NETSTAT_TIMEOUT_MS = 3_000;
+/** A poll may wait for one that hangs and then hang itself, 3 s each; doubled, because a Pi is slow. */
+const POLL_ALLOWANCE_MS = 12_000;
 
 export interface ActivityMonitorOptions {
   /** A connection to this port is a tunnel. */
@@ -37,7 +39,7 @@ export interface MonitorStatus {
   connections: number;
   /** As in the file `since-connected`. */
   sinceConnectedSeconds: number;
-  /** When the last poll ended, by the monitor's clock; null before. A watchdog sees here that the loop turns. */
+  /** When the last poll ended, by the monitor's clock; null before. */
   polledAtMs: number | null;
 }
 
@@ -103,6 +105,12 @@ export class ActivityMonitor {
       sinceConnectedSeconds: this.#sinceConnectedSeconds(),
       polledAtMs: this.#polledAtMs,
     };
+  }
+
+  /** Whether polls end, whatever they find; also before the first one has. A watchdog asks. */
+  isTurning(): boolean {
+    const { clock, intervalMs } = this.#options;
+    return clock.nowMs() - (this.#polledAtMs ?? clock.nowMs()) < 3 * intervalMs + POLL_ALLOWANCE_MS;
   }
 
   async #pollForever(first: Promise<Observation> | null): Promise<void> {

@@ -1,5 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import { constants, type FileHandle, lchown, link, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import {
+  constants,
+  type FileHandle,
+  lchown,
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  stat,
+  unlink,
+} from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import { systemCode } from './failures.ts';
@@ -89,9 +101,14 @@ export async function makeFolder(folder: string, mode = 0o700): Promise<void> {
   }
   if (process.geteuid?.() === 0) {
     const { uid, gid } = await stat(parent);
-    await lchown(folder, uid, gid);
+    if (!isOf(await lstat(folder), { uid, gid })) await lchown(folder, uid, gid);
   }
   await syncFolder(parent);
+}
+
+/** Then it is not changed: a sandbox may forbid the very call. */
+function isOf(one: FileOwner, { uid, gid }: FileOwner): boolean {
+  return one.uid === uid && one.gid === gid;
 }
 
 async function isThere(path: string): Promise<boolean> {
@@ -146,7 +163,7 @@ async function writeDurably(
   const file = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
   try {
     await file.chmod(mode);
-    if (owner !== undefined) await file.chown(owner.uid, owner.gid);
+    if (owner !== undefined && !isOf(await file.stat(), owner)) await file.chown(owner.uid, owner.gid);
     await file.writeFile(content);
     await file.sync();
   } finally {

@@ -19,6 +19,8 @@ export interface ProgramOptions {
   command: string;
   /** Never a secret: every user of the machine can read them. */
   args: readonly string[];
+  /** What it finds in its environment besides. */
+  env?: Readonly<Record<string, string>>;
   timeoutMs: number;
   /** What it may print in all, per stream. */
   maxBytes: number;
@@ -44,13 +46,13 @@ export type ProgramEnd =
  * the pipe; and its streams are let go at the deadline, for a child that has left the group.
  */
 export async function runProgram(options: ProgramOptions): Promise<ProgramEnd> {
-  const { command, args, timeoutMs, maxBytes, clock, signal } = options;
+  const { command, args, env = {}, timeoutMs, maxBytes, clock, signal } = options;
   if (signal.aborted) return { kind: 'stopped' };
   const child = execa(command, args, {
     stdin: 'ignore',
     detached: true,
     extendEnv: false,
-    env: PLAIN_ENVIRONMENT,
+    env: { ...PLAIN_ENVIRONMENT, ...env },
     cwd: folder(),
     maxBuffer: maxBytes,
     reject: false,
