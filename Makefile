@@ -7,7 +7,7 @@ BIN := node_modules/.bin
 DEV := $(CURDIR)/.dev
 TESTS := $(patsubst %.ts,build/%.js,$(shell find test -name '*.test.ts'))
 
-.PHONY: help setup build check format test demo run gateway bundle bench bench-scale footprint clean
+.PHONY: help setup build check format test test-migrate demo run gateway bundle bench bench-scale footprint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,6 +34,9 @@ format: node_modules/.package-lock.json ## put every file into the house format
 
 test: setup check ## set everything up, check and test everything
 	@$(BIN)/tap --reporter=./build/scripts/tap-reporter.js $(TESTS)
+
+test-migrate: setup build ## cut a migration off by kills and power cuts on a board of its own (3 minutes)
+	@$(BIN)/tap --reporter=./build/scripts/tap-reporter.js build/test/migrate/cut-off.slow.js
 
 demo: setup build ## pair a key, and reach two devices by ssh through a gateway, step by step
 	@node build/scripts/demo.js
