@@ -41,9 +41,15 @@ need zsh zsh
 need fish fish
 need mmdebstrap mmdebstrap
 need systemd-nspawn systemd-container
+if [ "$(uname -m)" != aarch64 ]; then
+  need qemu-aarch64-static qemu-user-static
+  [ -e /usr/aarch64-linux-gnu/lib/libatomic.so.1 ] ||
+    missing="$missing libc6-arm64-cross libstdc++6-arm64-cross libatomic1-arm64-cross"
+fi
 
-# What the tests of an installed device start: whole Debian systems, kept from run to run.
+# What the tests of an installed device start: its Nodes, and whole Debian systems, kept from run to run.
 make_systems() {
+  "$(dirname "$0")/test-nodes.sh"
   [ "$(id -u)" != 0 ] || ! command -v mmdebstrap >/dev/null || "$(dirname "$0")/test-roots.sh"
 }
 

@@ -27,7 +27,7 @@ export function manPages(version: string = pkg.version): ManPage[] {
 function page(file: string, body: readonly string[], version: string): ManPage {
   const [, name = '', number = ''] = /^(.*)\.(\d)$/.exec(file) ?? [];
   const title = `.TH ${plain(name.toUpperCase())} ${number} "" "zeroforce ${plain(version)}" zeroforce`;
-  return { file, text: `${[title, '.nh', '.ad l', ...body].join('\n')}\n` };
+  return { file, text: `${[title, '.nr HY 0', '.ad l', ...body].join('\n')}\n` };
 }
 
 function agentPage(): string[] {
