@@ -7,7 +7,7 @@ BIN := node_modules/.bin
 DEV := $(CURDIR)/.dev
 TESTS := $(patsubst %.ts,build/%.js,$(shell find test -name '*.test.ts'))
 
-.PHONY: help setup build check format test test-pi demo run gateway bundle release deb check-buildroot bench bench-scale bench-bundle footprint wear clean
+.PHONY: help setup build check format test test-migrate test-pi demo run gateway bundle release deb check-buildroot bench bench-scale bench-bundle footprint wear clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,6 +36,9 @@ test: setup check ## set everything up, check and test everything
 	@# What is shipped is what is tested; it also starts in half the time.
 	@node build/scripts/bundle.js build/programs >/dev/null
 	@ZEROFORCE_TEST_PROGRAMS=$(CURDIR)/build/programs $(BIN)/tap --reporter=./build/scripts/tap-reporter.js $(TESTS)
+
+test-migrate: build ## cut a migration off by kills and power cuts, on a board of its own (3 minutes)
+	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=900 --reporter=./build/scripts/tap-reporter.js build/test/migrate/cut-off.slow.js
 
 test-pi: build ## the package on an emulated Raspberry Pi, from the start of its kernel to a paired tunnel (20 minutes)
 	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=3600 --reporter=./build/scripts/tap-reporter.js build/test/pi/raspberry.js
