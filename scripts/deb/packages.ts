@@ -40,7 +40,7 @@ export async function agentPackage({ version, epochSeconds, stage }: Making): Pr
       'On a device behind a router it lets one client set one SSH key while\npairing is open, watches the tunnel of that client, and keeps a reverse\ntunnel to a proxy, through which a technician reaches the device.',
       'Where it does not work, "tunnel-agent diagnose" names the cause.',
     ],
-    control: controlFiles(name, ['postinst', 'prerm', 'postrm', 'triggers']),
+    control: controlFiles(name, ['preinst', 'postinst', 'prerm', 'postrm', 'triggers']),
     contents: [
       { path: `${LIB}/tunnel-agent.cjs`, from: program },
       { path: `${LIB}/tunnel-agent.cjs.LEGAL.txt`, from: `${program}.LEGAL.txt` },

@@ -1,5 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import { constants, type FileHandle, lchown, link, lstat, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import {
+  constants,
+  type FileHandle,
+  lchown,
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  stat,
+  unlink,
+} from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import { systemCode } from './failures.ts';

@@ -2,7 +2,6 @@ import { basename } from 'node:path';
 import t, { type Test } from 'tap';
 import { agentDeb, gatewayDeb, nodeDeb } from '../../scripts/deb.ts';
 import { requires } from '../support/requires.ts';
-import { until } from '../support/until.ts';
 import { type Board, makeBoard, NEEDS_BOARD } from './board.ts';
 import { commandsOf } from './page.ts';
 import { expectPairs } from './use.ts';
@@ -12,10 +11,10 @@ const NEEDS = requires(...NEEDS_BOARD, 'dpkg-deb', 'x86_64-linux-gnu-strip');
 const follow = (board: Board, script: string) =>
   board.must(`export DEBIAN_FRONTEND=noninteractive; cd /tmp; set -e\n${script}`);
 
-const nodeOf = async (board: Board, unit: string) => {
-  const { stdout } = await board.sh(`readlink /proc/$(systemctl show -P MainPID ${unit})/exe`);
-  return stdout.trim();
-};
+/** Waits on the board: each look from here would cost as much as ten. */
+const waitFor = (board: Board, what: string) => board.must(`timeout 60 sh -c '${`until ${what}; do sleep 0.3; done`}'`);
+const nodeIs = (unit: string, path: string) =>
+  `[ "$(readlink /proc/$(systemctl show -P MainPID ${unit})/exe)" = ${path} ]`;
 
 t.test('Debian 12, whose Node is too old, and the gateway on it', NEEDS, async (t: Test) => {
   const options = { outFolder: t.testdir(), compression: 'none' } as const;
@@ -38,24 +37,20 @@ t.test('Debian 12, whose Node is too old, and the gateway on it', NEEDS, async (
     'Debian 12 and Raspberry Pi OS bookworm',
   );
   await follow(board, install);
-  t.equal(await nodeOf(board, 'zeroforce'), '/usr/lib/zeroforce/node', 'the carried Node runs it');
+  await board.must(nodeIs('zeroforce', '/usr/lib/zeroforce/node'));
   await expectPairs(t, board);
 
   const [installGateway = '', name = ''] = commandsOf('gateway.md', 'As a Debian package');
   t.match(await follow(board, installGateway), /^ok|online|ready/im);
   await follow(board, name);
-  await until('the gateway to answer', async () => (await board.sh('tunnel-gateway health')).code === 0);
+  await waitFor(board, 'tunnel-gateway health');
   t.equal(await board.must('sysctl -n net.ipv4.ip_local_reserved_ports'), '40000-49999\n');
   t.equal(await board.must('ps -o user:20= -p $(systemctl show -P MainPID zeroforce-gateway)'), 'zeroforce-gateway\n');
   const added = JSON.parse(await board.must('tunnel-gateway device add --json'));
   await board.must(
     `sed -i '1a "meeting": { "deviceKey": "${added.devicekey}", "token": "${added.token_code}", "proxy": { "host": "127.0.0.1" } },' /etc/zeroforce/config.json`,
   );
-  const online = () =>
-    until('the device to be connected', async () => {
-      const { stdout } = await board.sh('tunnel-gateway sessions --json');
-      return stdout.includes(added.devicekey);
-    });
+  const online = () => waitFor(board, `tunnel-gateway sessions --json | grep -q ${added.devicekey}`);
   await online();
   t.match(await board.must(`tunnel-gateway open ${added.devicekey} ssh`), /gateway\.example\.org/);
 
@@ -70,9 +65,7 @@ t.test('Debian 12, whose Node is too old, and the gateway on it', NEEDS, async (
     printf 'Package: nodejs\\nVersion: 20.19.2\\nArchitecture: amd64\\nMaintainer: t <t@t>\\nDescription: t\\n' >DEBIAN/control &&
     dpkg-deb -Znone --build . /tmp/nodejs.deb && dpkg -i /tmp/nodejs.deb`);
   await follow(board, leaveNode);
-  for (const unit of ['zeroforce', 'zeroforce-gateway']) {
-    await until(`${unit} to have gone over`, async () => (await nodeOf(board, unit)) === '/opt/node', 60_000);
-  }
+  for (const unit of ['zeroforce', 'zeroforce-gateway']) await waitFor(board, nodeIs(unit, '/opt/node'));
   await online();
 
   await board.must('apt-get remove -y zeroforce-gateway');

@@ -1,11 +1,12 @@
 import { basename } from 'node:path';
 import t, { type Test } from 'tap';
 import { agentDeb } from '../../scripts/deb.ts';
+import { deploy, startUnits } from '../migrate/deployed.ts';
 import { requires } from '../support/requires.ts';
-import { until } from '../support/until.ts';
+import { makeKey } from '../support/sshd.ts';
 import { type Board, makeBoard, NEEDS_BOARD } from './board.ts';
 import { commandsOf } from './page.ts';
-import { ask, expectPairs, expectTunnel, gatewayFor, maintenanceSshd, pair } from './use.ts';
+import { expectPairs, expectTunnel, gatewayFor, maintenanceSshd, pair } from './use.ts';
 
 const NEEDS = requires(...NEEDS_BOARD, 'dpkg-deb');
 const [OLD, NEW] = ['0.1.0', '0.2.0'];
@@ -34,13 +35,11 @@ async function follow(board: Board, heading: string, edit = (script: string) => 
   return said;
 }
 
-async function runs(board: Board, version: string): Promise<void> {
-  await until(
-    `${version} to run`,
-    async () => (await ask(board, '/zeroforce/info')).includes(`"version":"${version}"`),
-    60_000,
+/** Waits there: each look from here would cost as much as ten. */
+const runs = (board: Board, version: string) =>
+  board.must(
+    `timeout 60 sh -c 'until curl -s localhost:5000/zeroforce/info | grep -q "${version}"; do sleep 0.2; done'`,
   );
-}
 
 const starts = async (board: Board) =>
   (await board.must('journalctl -o cat -u zeroforce')).match(/^Started zeroforce.service/gm)?.length ?? 0;
@@ -117,10 +116,35 @@ t.test('the page of the RTSP-Recorder, followed literally', NEEDS, async (t: Tes
   t.match(await board.must('ss -Hltn "sport = :22"'), /:22/, 'the maintenance sshd was nobody’s business');
 });
 
-t.test('an upgrade that goes wrong', NEEDS, async (t: Test) => {
+t.test('an installation beside deployed software, and upgrades that go wrong', NEEDS, async (t: Test) => {
   const board = await makeBoard(t, 'trixie');
   await board.boot('systemd');
-  await board.must(`dpkg -i ${await bring(board, OLD)}`);
+  await board.write('/opt/zeroforce/installed', 'of install.sh\n');
+  const refused = await board.sh(`dpkg -i ${await bring(board, OLD)}`);
+  t.match(refused.stderr, /install\.sh uninstall/, 'two ways of installing do not meet');
+  t.equal((await board.sh('ls /usr/bin/tunnel-agent')).code, 2, 'nothing was changed');
+  await board.must('rm -r /opt/zeroforce');
+
+  const { publicKey } = await makeKey(`${t.testdir()}/key`, 'home assistant');
+  const meeting = { deviceKey: 'recorder-3', token: 'deployed', proxy: { host: '127.0.0.1', port: 9001 } };
+  await deploy(board, { app: 'newer', meeting, pairedKey: publicKey });
+  const units = (await startUnits(board, { app: 'newer' })).join(' ');
+  const listening = 'ss -Hltnp "sport = :5000 or sport = :8007" | grep -o "pid=[0-9]*" | sort -u';
+  await board.must(`until [ $(${listening} | wc -l) = 2 ]; do sleep 0.2; done`);
+  const theirs = await board.must(listening);
+  t.match(
+    await board.must('dpkg -i /tmp/zeroforce_*'),
+    /nothing was started[^\n]*tunnel-agent migrate\n/,
+    'it says so',
+  );
+  await board.must('dpkg -i /tmp/zeroforce_*');
+  t.equal(await board.must(listening), theirs, 'they have their ports, also after it was installed once more');
+  t.equal((await board.sh('systemctl is-enabled zeroforce zeroforce-sshd')).stdout, 'disabled\ndisabled\n');
+  t.equal(await board.must('ls /etc/zeroforce'), 'sshd_config\n', 'their identity is still the one that counts');
+  await board.must(`systemctl disable -q --now ${units} && rm -r /etc/rpi-cam /etc/meeting /opt/beamer /opt/rpi-cam-webmanager
+    rm /root/.ssh/authorized_keys /etc/systemd/system/beamer-* /etc/systemd/system/meeting-*; dpkg --purge zeroforce`);
+
+  await board.must('dpkg -i /tmp/zeroforce_*');
   await runs(board, OLD);
   const paired = await pair(t, board);
   const comesIn = async () => {

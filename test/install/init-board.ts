@@ -47,11 +47,6 @@ export async function smallBoard(t: Test, init: SmallInit): Promise<Board> {
   return board;
 }
 
-/** To be called once the board was on: OpenRC's commands need its folders. */
-export async function enable(board: Board): Promise<void> {
-  await board.must('for s in zeroforce zeroforce-sshd; do rc-update -q add $s default; done');
-}
-
 /** The status of the service, without the time that a process takes; null where none answers. */
 export async function statusOf(board: Board): Promise<DeviceStatus | null> {
   return requestControl(board.path('/run/zeroforce'), 'GET /status').catch(() => null) as Promise<DeviceStatus | null>;
@@ -65,10 +60,9 @@ export async function untilReady(board: Board, before = 0): Promise<number> {
   });
 }
 
-/** The first number of a file: the supervisor's of NAME.pid, the program's of NAME.child. */
-export async function processIn(board: Board, file: string): Promise<number> {
-  const { stdout } = await board.sh(`cat /var/run/${file}`);
-  return Number.parseInt(stdout, 10) || 0;
+/** The process in a file of /run: the supervisor of NAME.pid, the program of NAME.child. */
+export async function untilProcess(board: Board, file: string): Promise<number> {
+  return until(`a process in ${file}`, async () => Number.parseInt((await board.sh(`cat /run/${file}`)).stdout, 10));
 }
 
 export const syslog = (board: Board) => board.must('cat /var/log/messages');

@@ -44,7 +44,8 @@ export const diskWritable = defineCheck({
       status: 'fail',
       symptom: 'Pairing fails, and everything can be written by hand.',
       meaning: 'The {what} {folder} is read-only for the service alone: its unit protects it',
-      remedy: 'Add ReadWritePaths={folder} to the unit of the service (systemctl edit), then: {restart}',
+      remedy:
+        'Let the unit of the service write there, with the lines [Service] and BindPaths={folder}: {edit}; then: {restart}',
     },
     forbidden: {
       status: 'fail',
@@ -93,7 +94,7 @@ export const diskWritable = defineCheck({
       if (name === 'keyReadOnly' && facts.config.pairing.policy === 'locked') return [];
       return name === null ? [] : [{ place, name }];
     });
-    const { restart } = await facts.get(agentService);
+    const { restart, edit } = await facts.get(agentService);
     const told = failed.toSorted((a, b) => RANKS.indexOf(a.name) - RANKS.indexOf(b.name))[0];
     if (told !== undefined) {
       const { what, folder, room, problem } = told.place;
@@ -101,7 +102,7 @@ export const diskWritable = defineCheck({
       const words = { what, folder, room: room === null ? why : describeRoom(room), why };
       return say.found(
         told.name,
-        { ...words, option: OPTIONS[what], restart, uid: told.place.forbiddenTo ?? '' },
+        { ...words, option: OPTIONS[what], restart, edit, uid: told.place.forbiddenTo ?? '' },
         evidence,
       );
     }

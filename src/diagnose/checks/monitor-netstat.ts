@@ -2,6 +2,7 @@ import { asFailure, type FailureCode } from '../../support/failures.ts';
 import { cleanText, counted } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
 import type { Facts } from '../facts.ts';
+import { agentService } from '../probes/agent-service.ts';
 import { connections } from '../probes/connections.ts';
 import { service } from '../probes/service.ts';
 import { settled } from '../settle.ts';
@@ -42,7 +43,7 @@ export const monitorNetstat = defineCheck({
       symptom: `${SYMPTOM} By hand, netstat works.`,
       meaning: '{netstat} works here, and fails for the service: {why}',
       remedy:
-        'Look at what the unit of the service takes from it (user, ProtectProc, PATH): systemctl cat; {netstat} -tn',
+        'Look at what the service may not do (its user, the sandbox of its unit, its PATH): {show}; {netstat} -tn',
     },
   },
   async run(facts, say) {
@@ -56,7 +57,7 @@ export const monitorNetstat = defineCheck({
       if (problem === null || !sure) return say.ok(`${netstat} shows ${counted(all.length, 'connection')}`, evidence);
       return say.found(
         'onlyService',
-        { netstat, why: cleanText(problem) },
+        { netstat, why: cleanText(problem), show: (await facts.get(agentService)).show },
         `${evidence}\ntunnel-agent status: ${problem}`,
       );
     } catch (error) {

@@ -33,7 +33,7 @@ const check = (role: Role) => {
       ),
       closed: fails(
         'sshd at {at} accepts a connection from {source} and ends it before it greets: {said}.',
-        'Read why in its log: journalctl -u ssh -n 50, or /var/log/auth.log; look at /etc/hosts.deny; try by hand: {sshd} -d -p 2222 -f {file}',
+        'Read why in its log: {log}; look at /etc/hosts.deny; try by hand: {sshd} -d -p 2222 -f {file}',
       ),
       stopped: fails(
         'sshd (process {pid}) is stopped by a signal: it accepts connections and does nothing with them.',
@@ -80,7 +80,15 @@ const check = (role: Role) => {
       const restart = service?.restart ?? (daemon === null ? 'sshd' : `kill -HUP ${daemon.program.pid}`);
       const said = wordsFor(first);
       const seen = `connected to ${at} from ${source}: ${said}`;
-      const values = { at, source, said, restart, file, seconds: 4 };
+      const values = {
+        at,
+        source,
+        said,
+        restart,
+        file,
+        seconds: 4,
+        log: service?.log ?? 'tail -n 50 /var/log/auth.log',
+      };
       switch (first.kind) {
         case 'ssh': {
           const evidence = `${seen}${second === null ? '' : `; from ${other}: ${wordsFor(second)}`}`;

@@ -1,10 +1,11 @@
 import type { Config } from '../../config/types.ts';
+import { reaches } from '../../support/socket-table.ts';
 import { hostAndPort } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
 import { findService } from '../probes/init.ts';
 import { describeListener } from '../probes/sockets.ts';
 import { greetings, type Role, SERVICE_NAMES } from '../probes/sshd.ts';
-import { reaches } from '../proc/socket-table.ts';
+import { othersVisible } from '../probes/visible.ts';
 import { NAMES, SEEN, serverOf } from './sshd-role.ts';
 
 /** Where it listens on one of these, it is the setting that is wrong. */
@@ -31,6 +32,12 @@ const check = (role: Role) => {
           role === 'sshd' ? 'the tunnel ends' : 'its clients come in'
         }.`,
         remedy: 'Write "Port {port}" into {file} and run: {restart}; or use the port that it has: {edit}',
+      },
+      nothing: {
+        status: 'fail',
+        symptom: SEEN[role],
+        meaning: 'Nothing listens on port {port} ({setting}). Whether an SSH server runs elsewhere cannot be seen.',
+        remedy: 'Start it: {start}; or see more as root: sudo tunnel-agent diagnose',
       },
       wrongPort: {
         status: 'fail',
@@ -62,6 +69,13 @@ const check = (role: Role) => {
       const here = onPort.length > 0 ? onPort : own.filter((each) => each.port === port);
       if (here.length > 0) {
         return say.found('otherAddress', { ...values, found: here.map(describeListener).join(', ') }, seen);
+      }
+      if (daemon === null && !(await facts.get(othersVisible))) {
+        return say.found(
+          'nothing',
+          { ...values, start: service?.start ?? 'sshd' },
+          `/proc/net/tcp: nothing on port ${port}`,
+        );
       }
       const ports = [...new Set(own.map((each) => each.port))];
       const found = ports.length === 0 ? 'another port' : `port ${ports.join(', ')}`;

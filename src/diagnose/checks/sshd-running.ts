@@ -4,6 +4,7 @@ import { describeListener } from '../probes/sockets.ts';
 import { greetings, type Role, SERVICE_NAMES } from '../probes/sshd.ts';
 import { findProgram, sshdProgram } from '../probes/sshd-config.ts';
 import { logged } from '../probes/sshd-log.ts';
+import { othersVisible } from '../probes/visible.ts';
 import { NAMES, SEEN, serverOf } from './sshd-role.ts';
 
 const check = (role: Role) =>
@@ -18,6 +19,13 @@ const check = (role: Role) =>
         symptom: SEEN[role],
         meaning: `No SSH server runs for port {port}: there is no process of one, and nothing listens there.`,
         remedy: 'Start it: {start}',
+      },
+      hidden: {
+        status: 'unknown',
+        symptom:
+          'The processes of other users are hidden: hidepid of /proc, or ProtectProc of the unit of the service.',
+        meaning: 'Whether an SSH server runs is not known: the processes of others are hidden from this one.',
+        remedy: 'Run this as root, outside of the service: sudo tunnel-agent diagnose',
       },
       somebodyElse: {
         status: 'unknown',
@@ -43,6 +51,9 @@ const check = (role: Role) =>
         const { first } = await facts.get(greetings(role));
         if (first.kind === 'ssh') return say.ok('an SSH server answers', `${there}: ${first.banner}`);
         return say.found('somebodyElse', { who: onPort[0]?.owners[0]?.name ?? 'somebody', port: target.port }, there);
+      }
+      if (!(await facts.get(othersVisible))) {
+        return say.found('hidden', {}, `/proc/net/tcp: nothing on port ${target.port}; /proc/1/stat cannot be read`);
       }
       const service = await findService(facts, SERVICE_NAMES[role], role === 'paired' ? server.configFile : null);
       const program = (await facts.get(sshdProgram))?.path ?? findProgram('dropbear') ?? 'sshd';

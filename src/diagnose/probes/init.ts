@@ -19,12 +19,16 @@ export interface InitService {
   readonly start: string;
   readonly restart: string;
   readonly reload: string;
+  /** The command that shows what it has logged. */
+  readonly log: string;
+  /** The command that shows how it is started, and with which rights. */
+  readonly show: string;
   /** Null where it is not asked, or says nothing. */
   readonly state: string | null;
 }
 
 /**
- * The service with one of these names, or whose file holds `mention`; null where there is none.
+ * The service with the first of these names that there is, else one whose file holds `mention`; null where there is none.
  * @param names `ssh`, `sshd`: as the distributions call it; scripts of BusyBox may have `S50` in front
  */
 export async function findService(
@@ -35,19 +39,36 @@ export async function findService(
   const init = await facts.get(initSystem);
   if (init === 'systemd') {
     const files = UNIT_FOLDERS.flatMap((folder) => filesIn(folder, /\.service$/));
-    const unit = files.find(({ name, path }) => fits(name.replace(/\.service$/, ''), path, names, mention))?.name;
+    const unit = choose(files, (name) => name.replace(/\.service$/, ''), names, mention)?.name;
     return unit === undefined ? null : systemdService(facts, unit);
   }
-  const script = filesIn(SCRIPT_FOLDER, /./).find(({ name, path }) =>
-    fits(name.replace(/^S\d\d/, ''), path, names, mention),
-  );
+  const script = choose(filesIn(SCRIPT_FOLDER, /./), (name) => name.replace(/^S\d\d/, ''), names, mention);
   if (script === undefined) return null;
   const with_ = (verb: string) => (init === 'openrc' ? `rc-service ${script.name} ${verb}` : `${script.path} ${verb}`);
-  return { start: with_('start'), restart: with_('restart'), reload: with_('restart'), state: null };
+  return {
+    start: with_('start'),
+    restart: with_('restart'),
+    reload: with_('restart'),
+    log: 'logread | tail -n 50; tail -n 50 /var/log/messages',
+    show: `cat ${script.path}`,
+    state: null,
+  };
 }
 
-function fits(name: string, path: string, names: readonly string[], mention: string | null): boolean {
-  return names.includes(name) || (mention !== null && mentions(path, mention));
+interface InitFile {
+  readonly name: string;
+  readonly path: string;
+}
+
+/** By name first: several of our own units mention the program. */
+function choose(
+  files: readonly InitFile[],
+  serviceOf: (name: string) => string,
+  names: readonly string[],
+  mention: string | null,
+): InitFile | undefined {
+  const named = names.flatMap((wanted) => files.filter(({ name }) => serviceOf(name) === wanted));
+  return named[0] ?? files.find(({ path }) => mention !== null && mentions(path, mention));
 }
 
 async function systemdService(facts: Facts, unit: string): Promise<InitService> {
@@ -60,11 +81,13 @@ async function systemdService(facts: Facts, unit: string): Promise<InitService> 
     start: `${unmask}systemctl start ${unit}`,
     restart: `systemctl restart ${unit}`,
     reload: `systemctl reload ${unit}`,
+    log: `journalctl -u ${unit} -n 50`,
+    show: `systemctl cat ${unit}`,
     state,
   };
 }
 
-function filesIn(folder: string, pattern: RegExp): { name: string; path: string }[] {
+function filesIn(folder: string, pattern: RegExp): InitFile[] {
   try {
     return readdirSync(folder)
       .filter((name) => pattern.test(name))

@@ -11,7 +11,7 @@ import { parseSshdCommand } from '../sshd/command-line.ts';
 import { type Contact, type Greeting, understand } from '../sshd/greeting.ts';
 import {
   type Daemon,
-  DEDICATED_CONFIG,
+  DEDICATED_CONFIGS,
   maintenanceServer,
   pairedServer,
   type Role,
@@ -36,7 +36,7 @@ export function perRole<T>(look: (facts: Facts, role: Role) => Promise<T>): (rol
 /** How the init systems call them. */
 export const SERVICE_NAMES: Readonly<Record<Role, readonly string[]>> = {
   sshd: ['ssh', 'sshd', 'dropbear'],
-  paired: [],
+  paired: ['zeroforce-sshd'],
 };
 
 const view: Probe<View> = async (facts) => {
@@ -51,8 +51,13 @@ const view: Probe<View> = async (facts) => {
     // One that listens nowhere here belongs to a container; one that serves a session may listen for its forwards.
     .filter(({ command, listeners: own }) => command.isListener && (own.length > 0 || !ownersKnown));
   const { config, options } = facts;
-  return { config, options, sockets: all, daemons, ownAddresses: ownAddresses() };
+  return { config, options, sockets: all, daemons, ownAddresses: ownAddresses(), dedicatedConfig: dedicatedConfig() };
 };
+
+/** The one that is there. */
+function dedicatedConfig(): string {
+  return DEDICATED_CONFIGS.find((path) => existsSync(path)) ?? DEDICATED_CONFIGS[0];
+}
 
 /**
  * Any user can call a program sshd and let it listen. Only one of root, or of whoever makes the checks, counts as the
@@ -84,9 +89,11 @@ export async function absence(facts: Facts, role: Role): Promise<string | null> 
   if (role === 'sshd') return null;
   const { servesPaired, onPort, target, daemon } = await facts.get(sshServer('paired'));
   if (servesPaired) return `the sshd of the technician serves the paired tunnel, too: see sshd.*`;
-  if (onPort.length > 0 || daemon !== null || existsSync(DEDICATED_CONFIG)) return null;
+  if (onPort.length > 0 || daemon !== null || existsSync(dedicatedConfig())) return null;
   const paired = await isPaired(facts);
-  return paired ? null : `no dedicated sshd: no ${DEDICATED_CONFIG}, and nothing listens on port ${target.port}`;
+  return paired
+    ? null
+    : `no dedicated sshd: no ${DEDICATED_CONFIGS.join(' or ')}, and nothing listens on port ${target.port}`;
 }
 
 /** A key alone may be anybody's: only where the service has seen its tunnel it is the paired one. */

@@ -1,7 +1,7 @@
 import type { Config } from '../../config/types.ts';
+import { reaches } from '../../support/socket-table.ts';
 import type { DiagnoseOptions } from '../facts.ts';
 import type { Listener, RunningProgram } from '../probes/sockets.ts';
-import { reaches } from '../proc/socket-table.ts';
 import type { SshdCommand } from './command-line.ts';
 
 /**
@@ -10,8 +10,8 @@ import type { SshdCommand } from './command-line.ts';
  */
 export type Role = 'sshd' | 'paired';
 
-/** The dedicated sshd of the image. */
-export const DEDICATED_CONFIG = '/opt/beamer/beamer-ssh-tunnel';
+/** Of the dedicated sshd: on a Beamer, and elsewhere. */
+export const DEDICATED_CONFIGS = ['/opt/beamer/beamer-ssh-tunnel', '/etc/zeroforce/sshd_config'] as const;
 const SYSTEM_CONFIG = '/etc/ssh/sshd_config';
 /** As the tunnel's own streams, and as ssh of the ssh transport. */
 const TUNNEL_SOURCE = '127.0.0.77';
@@ -62,6 +62,8 @@ export interface View {
   readonly daemons: readonly Daemon[];
   /** The IPv4 addresses of this machine in its networks. */
   readonly ownAddresses: readonly string[];
+  /** The one of `DEDICATED_CONFIGS` that this machine has, or would have. */
+  readonly dedicatedConfig: string;
 }
 
 /** The server that a technician reaches. Pure. */
@@ -71,7 +73,8 @@ export function maintenanceServer(view: View): SshServer {
   const paired = config.tunnel.port;
   const isDedicated = ({ command, listeners: own }: Daemon) =>
     target.port !== paired &&
-    (command.configFile === DEDICATED_CONFIG || (own.length > 0 && own.every(({ port }) => port === paired)));
+    (DEDICATED_CONFIGS.some((path) => path === command.configFile) ||
+      (own.length > 0 && own.every(({ port }) => port === paired)));
   const others = daemons.filter((each) => !isDedicated(each));
   const daemon = choose(others, target.port, options.sshdConfig) ?? anyOf(others);
   const configFile = options.sshdConfig ?? daemon?.command.configFile ?? SYSTEM_CONFIG;
@@ -82,23 +85,27 @@ export function maintenanceServer(view: View): SshServer {
 
 /** The server of the paired tunnel. Pure. */
 export function pairedServer(view: View): SshServer {
-  const { config, sockets, daemons, ownAddresses } = view;
+  const { config, sockets, daemons, ownAddresses, dedicatedConfig } = view;
   const { port } = config.tunnel;
   const { servesPaired, daemon: maintenance } = maintenanceServer(view);
   const others = daemons.filter(({ program }) => servesPaired || program.pid !== maintenance?.program.pid);
-  const daemon = choose(others, port, DEDICATED_CONFIG);
+  const daemon = choose(others, port, dedicatedConfig);
   const host = pairedHost(
     sockets.filter((each) => each.port === port),
     ownAddresses,
   );
   const target = { host, port, setting: 'tunnel.port', given: false };
   const sources = [ownAddresses[0] ?? LOOPBACK];
-  return describe('paired', { target, daemon, configFile: pairedConfig(daemon), servesPaired, sources }, sockets);
+  return describe(
+    'paired',
+    { target, daemon, configFile: pairedConfig(daemon, dedicatedConfig), servesPaired, sources },
+    sockets,
+  );
 }
 
 /** Where the words of the process are cut, the name of the file may be lost: it is the one that ships then. */
-function pairedConfig(daemon: Daemon | null): string {
-  return daemon?.command.configFile ?? (daemon?.command.isWhole === true ? SYSTEM_CONFIG : DEDICATED_CONFIG);
+function pairedConfig(daemon: Daemon | null, dedicated: string): string {
+  return daemon?.command.configFile ?? (daemon?.command.isWhole === true ? SYSTEM_CONFIG : dedicated);
 }
 
 /** Where a client of the home network comes in: any address will do that is not this machine's alone. */
