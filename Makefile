@@ -33,7 +33,9 @@ format: node_modules/.package-lock.json ## put every file into the house format
 	@$(BIN)/biome check --write .
 
 test: setup check ## set everything up, check and test everything
-	@$(BIN)/tap --reporter=./build/scripts/tap-reporter.js $(TESTS)
+	@# What is shipped is what is tested; it also starts in half the time.
+	@node build/scripts/bundle.js build/programs >/dev/null
+	@ZEROFORCE_TEST_PROGRAMS=$(CURDIR)/build/programs $(BIN)/tap --reporter=./build/scripts/tap-reporter.js $(TESTS)
 
 test-pi: build ## the package on an emulated Raspberry Pi, from the start of its kernel to a paired tunnel (20 minutes)
 	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=3600 --reporter=./build/scripts/tap-reporter.js build/test/pi/raspberry.js
