@@ -20,7 +20,7 @@ t.test('every package as it ships: lintian, processor, sizes', { ...NEEDS, timeo
     await nodeDeb('arm64', { outFolder: folder }),
   ];
   const { code, stdout } = await run('lintian', ['--allow-root', '--tag-display-limit', '0', ...debs], {
-    timeoutMs: 300_000,
+    timeoutMs: 900_000,
   });
   t.strictSame({ code, stdout }, { code: 0, stdout: '' });
   for (const deb of debs) {
