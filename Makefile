@@ -7,7 +7,7 @@ BIN := node_modules/.bin
 DEV := $(CURDIR)/.dev
 TESTS := $(patsubst %.ts,build/%.js,$(shell find test -name '*.test.ts'))
 
-.PHONY: help setup build check format test test-pi test-deb demo run gateway bundle release check-buildroot bench bench-scale bench-bundle footprint deb clean
+.PHONY: help setup build check format test test-pi test-deb demo run gateway bundle release deb check-buildroot bench bench-scale bench-bundle footprint wear clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -68,6 +68,9 @@ footprint: setup build ## measure the idle service, bundled; prints the tables o
 bench-bundle: build ## measure what the one file and V8's compile cache save (8 minutes)
 	@node build/bench/bundle.js
 
+wear: setup build ## measure what the service writes to its storage; needs root (11 minutes)
+	@node build/bench/wear.js
+
 bundle: build ## each program as one file, below dist/
 	@node build/scripts/bundle.js
 
@@ -75,7 +78,7 @@ release: build ## the agent and all that is installed with it, dist/zeroforce-ag
 	@node build/scripts/release.js
 	@scripts/buildroot-hash.sh
 
-check-buildroot: bundle ## Buildroot's own tools judge board/; BUILDROOT is the folder of a checkout (2 minutes)
+check-buildroot: bundle ## Buildroot's own tools judge board/; BUILDROOT is the folder of a checkout (4 minutes)
 	@scripts/check-buildroot.sh
 
 deb: build ## the packages for Debian and Raspberry Pi OS, below dist/ (3 minutes)

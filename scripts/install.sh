@@ -267,7 +267,8 @@ END
 description="Ends or takes back an upgrade of zeroforce that a power cut has interrupted"
 
 depend() {
-	need localmount
+	# Never "need": whatever a system lacks, this has to run.
+	use localmount
 	before zeroforce zeroforce-sshd
 }
 
@@ -332,17 +333,19 @@ foreign() {
 
 # --- init systems -----------------------------------------------------------
 
+# By what runs, or what the first process is told to run: the folders of another init system may be there as well.
 detect_init() {
 	if [ -d /run/systemd/system ]; then
 		echo systemd
-	elif [ -e /run/openrc/softlevel ]; then
+	elif [ -e /run/openrc/softlevel ] || grep -q '^[^#]*openrc' /etc/inittab 2>/dev/null; then
 		echo openrc
-	elif [ -d /etc/rc2.d ] && [ -d /etc/init.d ]; then
-		echo sysv
-	elif [ -e /etc/init.d/rcS ]; then
+	elif starts_numbered_scripts; then
 		echo busybox
+	elif [ -d /etc/rc2.d ] && grep -q '^[^#]*/etc/init.d/rc ' /etc/inittab 2>/dev/null; then
+		echo sysv
 	fi
 }
+starts_numbered_scripts() { grep -q '^[^#]*/etc/init.d/S' /etc/init.d/rcS 2>/dev/null; }
 
 # What the init system has to have, so that what is installed is started at the next boot, too.
 check_init() {
@@ -355,7 +358,7 @@ check_init() {
 		has "$tool" || fail "--init $init: there is no $tool here. Name the init system of this device with --init: $INITS"
 	done
 	case $init in
-	busybox) [ -e /etc/init.d/rcS ] || fail "--init busybox: there is no /etc/init.d/rcS, which would start /etc/init.d/S??* at boot. Name the init system of this device with --init: $INITS" ;;
+	busybox) starts_numbered_scripts || fail "--init busybox: there is no /etc/init.d/rcS that starts /etc/init.d/S??* at boot. Name the init system of this device with --init: $INITS" ;;
 	sysv) [ -d /etc/rc2.d ] || fail "--init sysv: there is no folder /etc/rc2.d. Name the init system of this device with --init: $INITS" ;;
 	esac
 }
@@ -376,7 +379,7 @@ init_does() {
 	# It waits for nobody: whether it came up is asked elsewhere.
 	systemd:*) systemctl --quiet reset-failed "$2.service" 2>/dev/null; bounded systemctl --quiet --no-block "$1" "$2.service" ;;
 	openrc:enable) rc-update --quiet add "$2" "$(runlevel_of "$2")" ;;
-	openrc:disable) rc-update --quiet --all delete "$2" ;;
+	openrc:disable) rc-update --quiet delete "$2" "$(runlevel_of "$2")" ;;
 	openrc:*) bounded rc-service --quiet "$2" "$1" ;;
 	sysv:enable) link_runlevels "$2" ;;
 	sysv:disable) rm -f /etc/rc[0-6].d/[SK]??"$2" ;;
@@ -682,6 +685,8 @@ do_install() {
 	for name in zeroforce-recover $services; do
 		service enable "$name" || fail "cannot be enabled: $name; see the line above, then run install again"
 	done
+	# It finds nothing to do, and shows that the boot can run it.
+	service start zeroforce-recover || fail "zeroforce-recover cannot be started, so no boot would take back an upgrade: see the line above, then run install again"
 	for name in $services; do service restart "$name" || say "note: $name was not started: see its log"; done
 	[ "$dry" ] || compact_record
 	if [ "$dry" ] || [ "$init" = none ]; then

@@ -6,6 +6,7 @@ import { requestControl } from '../control/client.ts';
 import {
   type AuditRecord,
   auditWithoutService,
+  endSessions,
   resetWithoutService,
   type SessionsEnd,
 } from '../device/pairing-parts.ts';
@@ -61,17 +62,19 @@ export async function pairingReset(
       return EXIT.failed;
     }
   }
-  const { ended, left } = await withService(
+  const byService = await withService(
     async () =>
       (await requestControl(config.runDir, 'POST /pairing/reset', { timeoutMs: CHANGE_TIMEOUT_MS })) as SessionsEnd,
     () => resetFiles(config),
   );
+  const { ended, left, hidden = 0 } = byService.hidden > 0 ? await endSessions(config) : byService;
   process.stdout.write('Pairing was reset: the key is removed, and the device counts as never paired.\n');
   if (ended > 0) process.stdout.write('The tunnel of that key was ended.\n');
   if (left.length > 0) {
     process.stderr.write(`These processes still hold the tunnel, end them by hand: ${left.join(', ')}\n`);
   }
-  return left.length === 0 ? EXIT.ok : EXIT.failed;
+  if (hidden > 0) process.stderr.write('The tunnel of that key still stands; end it as root, by the same command.\n');
+  return left.length + hidden === 0 ? EXIT.ok : EXIT.failed;
 }
 
 /** `pairing pin`: makes a PIN and shows it this once, takes one from standard input, or removes it. */

@@ -210,10 +210,10 @@ function stateDirs(environment: Layer, file: ConfigFile): string[] {
   return [...new Set([String(fromFile ?? OPTIONS.stateDir.default), OPTIONS.stateDir.default])];
 }
 
-/** A token in a file that others than its owner can read or change. */
+/** A token in a file that anybody can read, or others than its owner change. That its group reads it is a decision. */
 function exposed(path: string, { layer, mode }: ConfigFile): Notice[] {
-  if (!TOKENS.some(({ token }) => layer.found.has(token)) || (mode & 0o066) === 0) return [];
-  const sentence = `${path} holds the token, and others than its owner can read or change it`;
+  if (!TOKENS.some(({ token }) => layer.found.has(token)) || (mode & 0o026) === 0) return [];
+  const sentence = `${path} holds the token, and everybody can read it, or others than its owner change it`;
   return [{ code: 'config.exposed', sentence }];
 }
 

@@ -108,6 +108,11 @@ export function everPairedIn(stateDir: string): EverPaired {
   return new EverPaired({ stateDir });
 }
 
+/** Ends what a service without root could not: the sessions of the tunnel, which are root's. */
+export function endSessions({ tunnel }: Config): Promise<SessionsEnd> {
+  return endTunnelSessions(tunnel.port, systemClock);
+}
+
 /** What is on record, for who asks while no service runs. @throws Failure `state.unreadable` */
 export function auditWithoutService({ stateDir }: Config, log: Log): Promise<AuditRecord[]> {
   return new AuditRing({ stateDir, log }).read();

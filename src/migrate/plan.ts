@@ -25,8 +25,10 @@ export function plan(facts: Facts): Plan {
   const httpPort = portOfPairing(facts, taken);
   const wanted = takenOver(configuration, httpPort);
   // Where there is no file of ours at all, the service reads the deployed ones by itself.
-  const due =
-    taken.length > 0 || httpPort !== configuration.httpPort || (configuration.text !== null && wanted !== null);
+  const elsewhere = httpPort !== configuration.httpPort && (entries.some(isActive) || facts.processes.length > 0);
+  // One that an installer has put there says nothing of a tunnel, and hides what the deployed files say of it.
+  const hidden = configuration.text !== null && !configuration.settled && missingIdentity(configuration).length === 0;
+  const due = taken.length > 0 || elsewhere || hidden;
   const config = due ? wanted : null;
   const inTheWay = [...agentsInTheWay(facts, entries), ...strangers(facts)];
   const agents = hasAgent(entries.filter(isActive)) || hasAgent(facts.processes.map((each) => ({ parts: [each] })));

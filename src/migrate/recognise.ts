@@ -53,7 +53,7 @@ export function programOfWords(words: readonly string[]): string | null {
     if (word === '-m') return rest[at + 1] ?? null;
     if (word === '-c') return null; // its text is no program of the deployed software
     if (word === '-X' || word === '-W') at += 1;
-    else if (!word.startsWith('-') && !/^\w+=/.test(word)) return INTERPRETER.test(baseName(word)) ? null : word;
+    else if (!/^-|^\w+=/.test(word) && !INTERPRETER.test(baseName(word))) return word;
   }
   return null;
 }

@@ -107,6 +107,9 @@ export class FactoryReset {
     }
     this.#failure = null;
     log.warn({ source: by, sessions }, 'pairing was reset: the key was removed, and pairing opens');
+    if (sessions.hidden + sessions.left.length > 0) {
+      log.error({ sessions }, 'the tunnel of the removed key still stands; as root: tunnel-agent pairing reset');
+    }
     return sessions;
   }
 

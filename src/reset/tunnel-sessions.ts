@@ -23,6 +23,8 @@ export interface SessionsEnd {
   ended: number;
   /** Process ids that still hold one: of another user, or in the kernel for good. */
   left: number[];
+  /** Connections whose process this one may not see: another user's, from within a sandbox. */
+  hidden: number;
 }
 
 /**
@@ -33,10 +35,12 @@ export interface SessionsEnd {
  */
 export async function endTunnelSessions(port: number, clock: Clock): Promise<SessionsEnd> {
   const seen = new Set<number>();
+  let hidden = 0;
   const look = async () => {
-    const pids = await sessionProcesses(port);
-    for (const pid of pids) seen.add(pid);
-    return pids;
+    const found = await sessionProcesses(port);
+    hidden = found.hidden;
+    for (const pid of found.pids) seen.add(pid);
+    return found.pids;
   };
   let left = await look();
   for (const [signal, waitMs] of [
@@ -53,7 +57,7 @@ export async function endTunnelSessions(port: number, clock: Clock): Promise<Ses
       left = await look();
     }
   }
-  return { ended: seen.size - left.length, left };
+  return { ended: seen.size - left.length, left, hidden };
 }
 
 function kill(pid: number, signal: NodeJS.Signals): void {
@@ -65,22 +69,24 @@ function kill(pid: number, signal: NodeJS.Signals): void {
 }
 
 /** Processes that serve a session on this port now. */
-async function sessionProcesses(port: number): Promise<number[]> {
+async function sessionProcesses(port: number): Promise<{ pids: number[]; hidden: number }> {
   const tables = await Promise.all(
     ['tcp', 'tcp6'].map((name) => readFile(`/proc/net/${name}`, 'latin1').catch(() => '')),
   );
   const sockets = portSockets(tables.join('\n'), port);
-  if (sockets.established.size === 0) return [];
   const pids: number[] = [];
+  if (sockets.established.size === 0) return { pids, hidden: 0 };
+  const unseen = new Set(sockets.established);
   for (const entry of await readdir('/proc')) {
     if (!/^\d+$/.test(entry) || Number(entry) === process.pid) continue;
     const name = await readFile(`/proc/${entry}/comm`, 'latin1').catch(() => '');
-    if (!SSH_SERVERS.has(name.trim())) continue;
     const held = await openSockets(entry);
+    for (const inode of held) unseen.delete(inode);
+    if (!SSH_SERVERS.has(name.trim())) continue;
     if (held.some((inode) => sockets.listening.has(inode))) continue;
     if (held.some((inode) => sockets.established.has(inode))) pids.push(Number(entry));
   }
-  return pids;
+  return { pids, hidden: unseen.size };
 }
 
 /** The inodes of the sockets that a process has open; none where it has ended or may not be looked at. */

@@ -644,6 +644,8 @@ t.test('the file of the token', async (t) => {
     t.strictSame(codesOf(await d.load(env(await d.write('token', TOKEN, 0o640)))), [], 'a group is a decision');
     const meeting = { deviceKey: 'k', token: TOKEN, proxy: { host: 'p.example' } };
     await d.write('config.json', { meeting }, 0o640);
+    t.strictSame(codesOf(await d.load()), [], 'so it is here');
+    await d.write('config.json', { meeting }, 0o644);
     t.match((await d.load()).notices, [{ code: 'config.exposed', sentence: d.configFile }]);
     await d.write('config.json', { meeting: { ...meeting, token: '' } }, 0o644);
     t.strictSame(codesOf(await d.load({ MEETING_TOKEN: TOKEN })), []);

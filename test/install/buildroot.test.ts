@@ -136,9 +136,10 @@ const COMMON = [
   'usr/lib/zeroforce/tunnel-agent',
   'usr/lib/zeroforce/tunnel-agent.cjs',
   'usr/lib/zeroforce/tunnel-agent.cjs.LEGAL.txt',
+  'usr/lib/zeroforce/zeroforce-sshd',
 ];
-const HELPERS = ['usr/lib/zeroforce/zeroforce-sshd', 'usr/lib/zeroforce/zeroforce-supervise'];
-const OPT = ['opt/beamer/beamer-ssh-tunnel', 'opt/beamer/beamer-ssh-tunnel.d/penalties.conf'];
+const SUPERVISE = 'usr/lib/zeroforce/zeroforce-supervise';
+const OPT = 'opt/beamer/beamer-ssh-tunnel';
 const UNITS = ['zeroforce', 'zeroforce-monitor', 'zeroforce-sshd'].map(
   (name) => `usr/lib/systemd/system/${name}.service`,
 );
@@ -147,9 +148,9 @@ t.test("the package's own commands install it", MAKE, async (t) => {
   await t.test('on a Beamer with BusyBox', async (t) => {
     const target = await installed(t, { name: 'zeroforce-agent', init: 'SYSV' });
     const scripts = ['etc/init.d/S70zeroforce', 'etc/init.d/S71zeroforce-sshd'];
-    t.strictSame(listOf(target), [...COMMON, ...HELPERS, ...OPT, ...scripts].sort());
+    t.strictSame(listOf(target), [...COMMON, SUPERVISE, OPT, ...scripts].sort());
     t.equal(readlinkSync(join(target, 'usr/bin/tunnel-agent')), '../lib/zeroforce/tunnel-agent');
-    for (const path of [...scripts, ...HELPERS, 'usr/lib/zeroforce/tunnel-agent'])
+    for (const path of [...scripts, SUPERVISE, 'usr/lib/zeroforce/tunnel-agent'])
       t.equal(mode(join(target, path)), '755');
     t.equal(mode(join(target, 'etc/zeroforce/config.json')), '600');
     t.equal(mode(join(target, 'var/lib/zeroforce')), '700');
@@ -160,16 +161,16 @@ t.test("the package's own commands install it", MAKE, async (t) => {
     const target = await installed(t, { name: 'zeroforce-agent', init: 'OPENRC' });
     const scripts = ['zeroforce', 'zeroforce-monitor', 'zeroforce-sshd'].map((name) => `etc/init.d/${name}`);
     const enabled = ['zeroforce', 'zeroforce-sshd'].map((name) => `etc/runlevels/default/${name}`);
-    t.strictSame(listOf(target), [...COMMON, ...HELPERS, ...OPT, ...scripts, ...enabled].sort());
+    t.strictSame(listOf(target), [...COMMON, SUPERVISE, OPT, ...scripts, ...enabled].sort());
     for (const path of scripts) t.equal(mode(join(target, path)), '755');
   });
 
   await t.test('on an RTSP-Recorder with systemd', async (t) => {
     const config = ['BR2_PACKAGE_ZEROFORCE_AGENT_RTSP_RECORDER'];
     const target = await installed(t, { name: 'zeroforce-agent', init: 'SYSTEMD', config });
-    const sshd = ['etc/zeroforce/sshd_config', 'etc/zeroforce/sshd_config.d/penalties.conf'];
+    const sshd = 'etc/zeroforce/sshd_config';
     const others = ['usr/lib/systemd/system-preset/70-zeroforce.preset', 'usr/lib/tmpfiles.d/zeroforce.conf'];
-    t.strictSame(listOf(target), [...COMMON, ...sshd, ...UNITS, ...others].sort());
+    t.strictSame(listOf(target), [...COMMON, sshd, ...UNITS, ...others].sort());
     t.equal(readFileSync(join(target, 'etc/zeroforce/config.json'), 'utf8'), text('board/rtsp-recorder/config.json'));
     const made = readFileSync(join(target, 'etc/zeroforce/sshd_config'), 'utf8');
     t.match(made, /^PermitOpen localhost:5000 127.0.0.1:5000$/m);

@@ -14,6 +14,7 @@ import {
   untilReady,
   type Verb,
 } from './init-board.ts';
+import { commandsOf } from './page.ts';
 import { expectTunnel, gatewayFor, maintenanceSshd, pair } from './use.ts';
 
 /** "Back within seconds"; what it takes in fact stands in docs/performance.md. */
@@ -33,7 +34,7 @@ export async function servicesLive(t: Test, init: SmallInit): Promise<void> {
   await board.write(settings, `export STOP_TIME=${STOP_TIME_S}\n`);
   await board.boot(init);
   if (init === 'openrc') {
-    await board.must('for s in zeroforce zeroforce-sshd; do rc-update add $s default; done; openrc default');
+    for (const block of commandsOf('install/services.md', 'OpenRC')) await board.must(block);
   }
 
   const say = (service: ServiceName, verb: Verb) => board.sh(command(init, service, verb));
@@ -130,8 +131,10 @@ export async function servicesLive(t: Test, init: SmallInit): Promise<void> {
     const before = await agent();
     await board.must(`kill -9 ${await untilProcess(board, watcher)}`);
     t.equal((await statusOf(board))?.pid, before);
-    const status = await say('zeroforce', 'status');
-    t.match(status.stdout + status.stderr, /supervisor is gone|unsupervised/);
+    await until('status to tell', async () => {
+      const { stdout, stderr } = await say('zeroforce', 'status');
+      return /supervisor is gone|unsupervised/.test(stdout + stderr);
+    });
     await crash(t, 'the service, after who watches it');
     // OpenRC takes a service for started that it has started, so it has to be a restart there.
     await say('zeroforce', init === 'busybox' ? 'start' : 'restart');
@@ -149,6 +152,20 @@ export async function servicesLive(t: Test, init: SmallInit): Promise<void> {
     t.same(await programs(board), [before]);
     await crash(t, 'the service, taken over');
     t.equal((await supervisors(board)).length, 1);
+  });
+
+  await t.test('an OpenRC without supervise-daemon has another', { skip: init === 'busybox' }, async (t) => {
+    t.equal((await say('zeroforce', 'stop')).code, 0);
+    await board.must('mv /sbin/supervise-daemon /sbin/left-out');
+    t.match(await say('zeroforce', 'start'), { code: 0, stderr: /zeroforce-supervise takes its place/ });
+    await untilReady(board);
+    await crash(t, 'the service, without supervise-daemon');
+    t.match(await say('zeroforce', 'status'), { code: 0, stdout: /zeroforce runs/ });
+    t.equal((await say('zeroforce', 'stop')).code, 0);
+    t.same(await programs(board), []);
+    await board.must('mv /sbin/left-out /sbin/supervise-daemon');
+    t.equal((await say('zeroforce', 'start')).code, 0);
+    await untilReady(board);
   });
 
   await t.test('a logger that is killed is replaced', async (t) => {

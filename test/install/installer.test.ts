@@ -22,9 +22,9 @@ for (const [init, debian] of SYSTEMS) {
   t.test(
     `${init}: installed, paired and reached; upgraded through its own tunnel; taken back; uninstalled`,
     requires(...NEEDS_BOARD, ...(debian === 'bookworm' ? [NODE] : [])),
-    async (t) => {
-      const make = await releases(t);
-      const board = await makeBoard(t, debian);
+    async (whole) => {
+      const make = await releases(whole);
+      const board = await makeBoard(whole, debian);
       if (debian === 'bookworm') await board.put(NODE, '/opt/node');
       const put = async (path: string) => board.put(path, `/root/${basename(path)}`);
       await put(await make('1.0.0'));
@@ -32,19 +32,19 @@ for (const [init, debian] of SYSTEMS) {
       await maintenanceSshd(board);
       const before = await filesOf(board);
 
-      const proxyFolder = t.testdir();
-      let proxy = await gatewayFor(t, board, proxyFolder);
+      const proxyFolder = whole.testdir();
+      let proxy = await gatewayFor(whole, board, proxyFolder);
       await board.write('/root/first.json', configuration(proxy.meeting), 0o600);
       const node = debian === 'bookworm' ? '--node /opt/node/node' : '';
       const installed = await board.must(
         `cd /root && tar -xzf zeroforce-agent-1.0.0.tar.gz && zeroforce-agent-1.0.0/install.sh install --config /root/first.json ${node} ${QUICK}`,
       );
-      t.match(installed, /version 1\.0\.0 is installed and ready/);
-      await expectTunnel(t, proxy);
-      await expectPairs(t, board);
-      t.equal(await version(board), '1.0.0');
+      whole.match(installed, /version 1\.0\.0 is installed and ready/);
+      await expectTunnel(whole, proxy);
+      await expectPairs(whole, board);
+      whole.equal(await version(board), '1.0.0');
 
-      await t.test('a technician upgrades through the tunnel that the upgrade restarts', async (t) => {
+      await whole.test('a technician upgrades through the tunnel that the upgrade restarts', async (t) => {
         await put(await make('1.1.0'));
         await proxy.ssh(`${INSTALLER} upgrade /root/zeroforce-agent-1.1.0.tar.gz ${QUICK}`).then(
           (said) => t.comment(said),
@@ -60,7 +60,7 @@ for (const [init, debian] of SYSTEMS) {
         ['1.2.0', 'exits', /does not answer/],
         ['1.3.0', 'untunnelled', /no tunnel session/],
       ] as const) {
-        await t.test(`a version that ${broken} is taken back, with the tunnel`, async (t) => {
+        await whole.test(`a version that ${broken} is taken back, with the tunnel`, async (t) => {
           await put(await make(next, broken));
           const { code, stdout } = await board.sh(
             `${INSTALLER} upgrade /root/zeroforce-agent-${next}.tar.gz --within 8 --steady 2`,
@@ -72,7 +72,7 @@ for (const [init, debian] of SYSTEMS) {
         });
       }
 
-      await t.test('the power is cut while a version that hangs has to prove itself', async (t) => {
+      await whole.test('the power is cut while a version that hangs has to prove itself', async (t) => {
         await put(await make('1.4.0', 'hangs'));
         const upgrade = board.sh(`${INSTALLER} upgrade /root/zeroforce-agent-1.4.0.tar.gz`);
         await until(
@@ -84,7 +84,7 @@ for (const [init, debian] of SYSTEMS) {
         await upgrade;
         await board.boot(init);
         await maintenanceSshd(board);
-        proxy = await gatewayFor(t, board, proxyFolder);
+        proxy = await gatewayFor(whole, board, proxyFolder);
         await expectTunnel(t, proxy);
         t.equal(await version(board), '1.1.0');
         t.match(
@@ -93,14 +93,14 @@ for (const [init, debian] of SYSTEMS) {
         );
       });
 
-      await t.test('back to the version before', async (t) => {
+      await whole.test('back to the version before', async (t) => {
         const { code, stdout } = await board.sh(`${INSTALLER} rollback ${QUICK}`);
         t.equal(code, 0, stdout);
         t.equal(await version(board), '1.0.0');
         await expectTunnel(t, proxy);
       });
 
-      await t.test('uninstalled, nothing of it is left', async (t) => {
+      await whole.test('uninstalled, nothing of it is left', async (t) => {
         const { code, stdout } = await board.sh(`${INSTALLER} uninstall --purge`);
         t.equal(code, 0, stdout);
         const after = await filesOf(board);
@@ -137,7 +137,6 @@ async function last(board: Board): Promise<string> {
 
 /** Everything on its disk but what others write there: logs, and what was put there for the test. */
 async function filesOf(board: Board): Promise<string[]> {
-  const folders = '/etc /opt /usr /var /root /boot /home /srv';
-  const list = await board.must(`find ${folders} -xdev -not -path '/var/log/*' -not -path '/root/*' | sort`);
-  return list.split('\n');
+  const others = ['/var/log/*', '/var/tmp/*', '/root/*', '/etc/ssh/*'].map((path) => `-not -path '${path}'`).join(' ');
+  return (await board.must(`find /etc /opt /usr /var /root /boot /home /srv -xdev ${others} | sort`)).split('\n');
 }

@@ -1,17 +1,29 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { bundle } from '../../scripts/bundle.ts';
+import { run } from '../support/processes.ts';
 import { until } from '../support/until.ts';
 import { type Board, makeBoard } from './board.ts';
 
 const PACKAGE = 'board/package/zeroforce-agent';
 const UNITS = ['zeroforce', 'zeroforce-sshd', 'zeroforce-monitor'];
 
-/** The configuration of an RTSP-Recorder, and what is to be different. */
+/** The configuration of an RTSP-Recorder that polls every second, and what else is to be different. */
 export function configuration(change: Readonly<Record<string, unknown>> = {}): string {
   const shipped = JSON.parse(readFileSync('board/rtsp-recorder/config.json', 'utf8')) as object;
-  return JSON.stringify({ ...shipped, ...change });
+  return JSON.stringify({ ...shipped, monitor: { intervalSeconds: 1 }, ...change });
+}
+
+/** As `until`, for what takes seconds: each look is a process or more. */
+export function eventually<T>(what: string, probe: () => Promise<T | null | undefined | false>): Promise<T> {
+  const patient = async () => {
+    const found = await probe();
+    if (found === null || found === undefined || found === false) await sleep(300);
+    return found;
+  };
+  return until(what, patient, 60_000);
 }
 
 /** A board of trixie, still off, with the shipped files where a package puts them. */
@@ -26,8 +38,8 @@ export async function systemdBoard(t: Test): Promise<Board> {
   }
   await board.put(`${PACKAGE}/zeroforce.tmpfiles`, '/usr/lib/tmpfiles.d/zeroforce.conf');
   await board.put(`${PACKAGE}/zeroforce.sysusers`, '/usr/lib/sysusers.d/zeroforce.conf');
-  await board.put(`${PACKAGE}/unprivileged.conf`, '/usr/share/doc/zeroforce-agent/unprivileged.conf');
-  const sshd = readFileSync('rootfs-overlay/opt/beamer/beamer-ssh-tunnel', 'utf8');
+  await board.put(`${PACKAGE}/unprivileged.conf`, '/usr/share/doc/zeroforce/examples/unprivileged.conf');
+  const sshd = readFileSync('board/package/zeroforce-agent/beamer-ssh-tunnel', 'utf8');
   await board.write(
     '/etc/zeroforce/sshd_config',
     sshd.replaceAll('/opt/beamer/beamer-ssh-tunnel', '/etc/zeroforce/sshd_config'),
@@ -72,14 +84,10 @@ export async function readyMs(board: Board, unit: string): Promise<number> {
 /** Waits until another process than `before` is the service, and is ready; gives how long that took. */
 export async function backAgain(board: Board, unit: string, before: string): Promise<number> {
   const startMs = performance.now();
-  await until(
-    `${unit} to be back`,
-    async () => {
-      const said = await board.must(`systemctl show --property MainPID,ActiveState ${unit}`);
-      return said.includes('ActiveState=active') && !said.includes(`MainPID=${before}\n`);
-    },
-    60_000,
-  );
+  await eventually(`${unit} to be back`, async () => {
+    const said = await board.must(`systemctl show --property MainPID,ActiveState ${unit}`);
+    return said.includes('ActiveState=active') && !said.includes(`MainPID=${before}\n`);
+  });
   return performance.now() - startMs;
 }
 
@@ -101,6 +109,9 @@ export interface AgentStatus {
   readonly diagnosis: { readonly check: string } | null;
 }
 
+/** As `tunnel-agent status --json`, without the start of a Node: it is asked often. */
 export async function statusOf(board: Board): Promise<AgentStatus> {
-  return JSON.parse(await board.must('tunnel-agent status --json')) as AgentStatus;
+  const socket = board.path('/run/zeroforce/control.sock');
+  const { stdout } = await run('curl', ['-sS', '--unix-socket', socket, 'http://localhost/status']);
+  return JSON.parse(stdout) as AgentStatus;
 }

@@ -144,13 +144,7 @@ export async function deploy(board: Board, { app, meeting, pairedKey }: Deployme
   );
   await board.write(FILES.agent, AGENT, 0o755);
   await board.write(FILES.monitor, MONITOR, 0o755);
-  const source = app === 'older' ? `${PAIRING}${USB}${SERVE}` : `${PAIRING}${SERVE}`;
-  await board.write(FILES.app, source.replace('PORT', '5000'));
-  if (app === 'newer') {
-    const head =
-      "const http = require('http');\nconst app = { routes: new Map(), route(path, answer) { this.routes.set(path, answer); } };";
-    await board.write(FILES.usb, `${head}${USB}${SERVE}`.replace('PORT', '6000'));
-  }
+  await deployApp(board, app);
   await board.write(FILES.sshd, SSHD);
   await board.write(FILES.keys, `${pairedKey}\n`, 0o600);
   const { deviceKey, token, proxy } = meeting;
@@ -168,6 +162,16 @@ export async function deploy(board: Board, { app, meeting, pairedKey }: Deployme
     '/etc/meeting/device_info.json',
     `${JSON.stringify({ device_key: deviceKey, type: 'RTSP-Recorder' })}\n`,
   );
+}
+
+/** The application alone; the older one has USB in it. */
+export async function deployApp(board: Board, app: Deployment['app']): Promise<void> {
+  const source = app === 'older' ? `${PAIRING}${USB}${SERVE}` : `${PAIRING}${SERVE}`;
+  await board.write(FILES.app, source.replace('PORT', '5000'));
+  if (app === 'older') return;
+  const head =
+    "const http = require('http');\nconst app = { routes: new Map(), route(path, answer) { this.routes.set(path, answer); } };";
+  await board.write(FILES.usb, `${head}${USB}${SERVE}`.replace('PORT', '6000'));
 }
 
 const unit = (description: string, start: string, more = '') => `[Unit]
@@ -213,4 +217,32 @@ export function fingerprint(board: Board): Promise<string> {
       [ -e "$folder" ] || continue
       find "$folder" \\( -type d -o -type l \\) -printf '%p %m %u %l\\n' -o -type f -printf '%p %m %u ' -exec sha256sum {} \\;
     done | sort`);
+}
+
+/** As images of Buildroot had it. Like many of them, its `stop` finds no process. */
+const script = (program: string) => `#!/bin/sh
+case "$1" in
+  start) start-stop-daemon -S -q -b -m -p /var/run/deployed.pid -x /bin/sh -- -c 'exec ${program}' ;;
+  stop) start-stop-daemon -K -q -p /var/run/no-such.pid ;;
+esac
+`;
+
+/** Init scripts of BusyBox and a table of cron that watches them, started. Gives the files. */
+export async function startScripts(board: Board): Promise<string[]> {
+  const files = {
+    '/etc/init.d/S91beamer-web': script(`/usr/bin/python3 ${FILES.app}`),
+    '/etc/init.d/S92zeroforce-monitor': script(`/bin/sh ${FILES.monitor}`),
+    '/etc/init.d/S93meeting-tunnel': script(`/usr/bin/python3 ${FILES.agent}`),
+  };
+  for (const [path, text] of Object.entries(files)) await board.write(path, text, 0o755);
+  const cron = '/var/spool/cron/crontabs/root';
+  await board.write(
+    cron,
+    `# watched since 2024\n17 3 * * * /usr/sbin/logrotate\n*/5 * * * * pgrep -f tunnel_agent.py || /etc/init.d/S93meeting-tunnel start\n`,
+    0o600,
+  );
+  await board.must(
+    `/usr/sbin/sshd -f ${FILES.sshd}; for each in ${Object.keys(files).join(' ')}; do "$each" start; done`,
+  );
+  return [...Object.keys(files), cron];
 }

@@ -26,3 +26,14 @@ export async function installUnits(t: Test, board: Board): Promise<void> {
   }
   await board.must('mkdir -p /etc/zeroforce');
 }
+
+/** The same with its init script for BusyBox, which no runlevel starts yet, and Node, which Debian 12 has not. */
+export async function installScripts(t: Test, board: Board): Promise<void> {
+  await installProgram(t, board);
+  await board.put(process.execPath, '/usr/bin/node');
+  for (const name of ['zeroforce-supervise', 'zeroforce-sshd']) {
+    await board.put(join(PACKAGE, name), `/usr/lib/zeroforce/${name}`);
+  }
+  await board.put(join(PACKAGE, 'S70zeroforce'), '/etc/init.d/K70zeroforce');
+  await board.must('chmod 755 /etc/init.d/K70zeroforce /usr/lib/zeroforce/zeroforce-*; mkdir -p /etc/zeroforce');
+}

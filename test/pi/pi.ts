@@ -142,7 +142,7 @@ function hardware(machine: Machine, system: string, image: string): string[] {
     ];
   }
   return [
-    ...['-M', 'virt', '-cpu', 'cortex-a53', '-smp', '4', '-m', '1024'],
+    ...['-M', 'virt', '-cpu', 'cortex-a53', '-smp', '2', '-m', '1024'],
     ...['-drive', `if=none,id=disk0,format=raw,file=${image}`, '-device', 'virtio-blk-pci,drive=disk0'],
     ...['-device', 'virtio-net-pci,netdev=net0,romfile='],
     ...['-append', 'console=ttyAMA0 root=/dev/vda rw quiet'],

@@ -22,7 +22,7 @@ function boot(folder: string, steps: Partial<FactoryResetOptions> = {}) {
     record: async (source) => void done.push(`record ${source}`),
     endSessions: async () => {
       done.push('sessions');
-      return { ended: 2, left: [] };
+      return { ended: 2, left: [], hidden: 0 };
     },
     log,
     ...steps,

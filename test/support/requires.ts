@@ -17,6 +17,7 @@ export function requires(...needs: string[]): { skip: string | false } {
 function has(need: string): boolean {
   if (need.startsWith('/')) return existsSync(need);
   if (need === 'root') return process.getuid?.() === 0;
+  if (need === 'loop') return succeeds('losetup', ['-f']);
   if (need === 'namespaces') return succeeds('unshare', ['-n', 'true']);
   if (need === 'ptrace') return succeeds('strace', ['-o', '/dev/null', 'true']);
   return findProgram(need) !== null;

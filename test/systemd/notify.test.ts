@@ -1,4 +1,5 @@
 import t from 'tap';
+import { takeManager } from '../../src/cli/service-manager.ts';
 import { systemClock } from '../../src/support/clock.ts';
 import { asFailure, Failure } from '../../src/support/failures.ts';
 import { managerOf } from '../../src/systemd/manager.ts';
@@ -19,6 +20,18 @@ t.test('who waits to hear of this process stands in its environment', async (t) 
   for (const WATCHDOG_USEC of ['0', '-1', 'soon', '1e6', '']) {
     t.equal(managerOf({ NOTIFY_SOCKET, WATCHDOG_USEC }, 7)?.watchdogMs, null, WATCHDOG_USEC);
   }
+});
+
+t.test('no child of the service hears of it', async (t) => {
+  process.env.NOTIFY_SOCKET = '/run/systemd/notify';
+  process.env.WATCHDOG_USEC = '30000000';
+  process.env.WATCHDOG_PID = String(process.pid);
+  t.strictSame(takeManager(), { socket: '/run/systemd/notify', watchdogMs: 30_000 });
+  t.strictSame(
+    Object.keys(process.env).filter((name) => /NOTIFY|WATCHDOG/.test(name)),
+    [],
+  );
+  t.equal(takeManager(), null);
 });
 
 t.test('the watchdog is fed twice in its time, and sooner again where that failed', async (t) => {

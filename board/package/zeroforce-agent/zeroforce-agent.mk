@@ -24,6 +24,12 @@ endif
 ifeq ($(BR2_PACKAGE_ZEROFORCE_AGENT_RTSP_RECORDER),y)
 ZEROFORCE_AGENT_KIND = rtsp-recorder
 ZEROFORCE_AGENT_SSHD_CONFIG = /etc/zeroforce/sshd_config
+# It lends no USB ports.
+define ZEROFORCE_AGENT_CLOSE_USBIP
+	$(SED) 's,/opt/beamer/beamer-ssh-tunnel,$(ZEROFORCE_AGENT_SSHD_CONFIG),' \
+		-e '/^PermitOpen /s, [^ ]*:3240,,g' -e 's,USB/IP and to ,,' \
+		$(TARGET_DIR)$(ZEROFORCE_AGENT_SSHD_CONFIG)
+endef
 else
 ZEROFORCE_AGENT_KIND = beamer
 ZEROFORCE_AGENT_SSHD_CONFIG = /opt/beamer/beamer-ssh-tunnel
@@ -64,26 +70,15 @@ define ZEROFORCE_AGENT_INSTALL_CONFIG
 		$(TARGET_DIR)/etc/sysctl.d/90-zeroforce.conf
 endef
 
-# Every OpenSSH of a Buildroot with this nodejs knows PerSourcePenalties (9.8).
-ifeq ($(ZEROFORCE_AGENT_KIND),beamer)
+# Its folder for penalties stays empty: zeroforce-sshd gives that option to an
+# sshd that knows it.
 define ZEROFORCE_AGENT_INSTALL_SSHD_CONFIG
+	$(INSTALL) -D -m 0755 $(ZEROFORCE_AGENT_PKGDIR)/zeroforce-sshd \
+		$(TARGET_DIR)/usr/lib/zeroforce/zeroforce-sshd
 	$(INSTALL) -D -m 0644 $(ZEROFORCE_AGENT_PKGDIR)/beamer-ssh-tunnel \
 		$(TARGET_DIR)$(ZEROFORCE_AGENT_SSHD_CONFIG)
-	$(INSTALL) -D -m 0644 $(ZEROFORCE_AGENT_PKGDIR)/penalties.openssh-9.8 \
-		$(TARGET_DIR)$(ZEROFORCE_AGENT_SSHD_CONFIG).d/penalties.conf
+	$(ZEROFORCE_AGENT_CLOSE_USBIP)
 endef
-else
-# The same without USB/IP, and with its own path.
-define ZEROFORCE_AGENT_INSTALL_SSHD_CONFIG
-	$(INSTALL) -D -m 0644 $(ZEROFORCE_AGENT_PKGDIR)/beamer-ssh-tunnel \
-		$(TARGET_DIR)$(ZEROFORCE_AGENT_SSHD_CONFIG)
-	$(SED) 's,/opt/beamer/beamer-ssh-tunnel,$(ZEROFORCE_AGENT_SSHD_CONFIG),' \
-		-e '/^PermitOpen /s, [^ ]*:3240,,g' -e 's,USB/IP and to ,,' \
-		$(TARGET_DIR)$(ZEROFORCE_AGENT_SSHD_CONFIG)
-	$(INSTALL) -D -m 0644 $(ZEROFORCE_AGENT_PKGDIR)/penalties.openssh-9.8 \
-		$(TARGET_DIR)$(ZEROFORCE_AGENT_SSHD_CONFIG).d/penalties.conf
-endef
-endif
 
 define ZEROFORCE_AGENT_INSTALL_TARGET_CMDS
 	$(ZEROFORCE_AGENT_INSTALL_PROGRAM)
@@ -96,9 +91,7 @@ ZEROFORCE_AGENT_SERVICES = \
 		zeroforce-monitor,\
 		zeroforce zeroforce-sshd)
 
-define ZEROFORCE_AGENT_INSTALL_HELPERS
-	$(INSTALL) -D -m 0755 $(ZEROFORCE_AGENT_PKGDIR)/zeroforce-sshd \
-		$(TARGET_DIR)/usr/lib/zeroforce/zeroforce-sshd
+define ZEROFORCE_AGENT_INSTALL_SUPERVISE
 	$(INSTALL) -D -m 0755 $(ZEROFORCE_AGENT_PKGDIR)/zeroforce-supervise \
 		$(TARGET_DIR)/usr/lib/zeroforce/zeroforce-supervise
 endef
@@ -106,7 +99,7 @@ endef
 # BusyBox and sysvinit. What lies in /etc/init.d is started, so only what is
 # wanted lies there.
 define ZEROFORCE_AGENT_INSTALL_INIT_SYSV
-	$(ZEROFORCE_AGENT_INSTALL_HELPERS)
+	$(ZEROFORCE_AGENT_INSTALL_SUPERVISE)
 	$(foreach script,\
 		$(filter $(addprefix %,$(ZEROFORCE_AGENT_SERVICES)),\
 			S70zeroforce S71zeroforce-sshd S72zeroforce-monitor),\
@@ -117,7 +110,7 @@ endef
 # Without this, Buildroot would take the scripts above for OpenRC, too, and
 # OpenRC would start what is in both places twice.
 define ZEROFORCE_AGENT_INSTALL_INIT_OPENRC
-	$(ZEROFORCE_AGENT_INSTALL_HELPERS)
+	$(ZEROFORCE_AGENT_INSTALL_SUPERVISE)
 	$(foreach service,zeroforce zeroforce-sshd zeroforce-monitor,\
 		$(INSTALL) -D -m 0755 $(ZEROFORCE_AGENT_PKGDIR)/$(service).openrc \
 			$(TARGET_DIR)/etc/init.d/$(service)$(sep))
@@ -135,9 +128,6 @@ define ZEROFORCE_AGENT_INSTALL_INIT_SYSTEMD
 			$(TARGET_DIR)/usr/lib/systemd/system/$(service).service$(sep))
 	$(INSTALL) -D -m 0644 $(ZEROFORCE_AGENT_PKGDIR)/zeroforce.tmpfiles \
 		$(TARGET_DIR)/usr/lib/tmpfiles.d/zeroforce.conf
-	$(if $(filter beamer,$(ZEROFORCE_AGENT_KIND)),\
-		ln -sf $(ZEROFORCE_AGENT_SSHD_CONFIG) \
-			$(TARGET_DIR)/etc/zeroforce/sshd_config)
 	$(INSTALL) -d -m 0755 $(TARGET_DIR)/usr/lib/systemd/system-preset
 	{ \
 		$(foreach service,$(ZEROFORCE_AGENT_SERVICES),\

@@ -1,3 +1,4 @@
+import type { Config } from '../../config/types.ts';
 import { readSmallFile } from '../../support/small-file.ts';
 import { defineCheck } from '../check.ts';
 import type { Facts } from '../facts.ts';
@@ -75,7 +76,8 @@ const check = (role: Role) => {
 
       const key = await keyForwarding(facts);
       const keyFile = facts.config.pairing.authorizedKeysFile;
-      const fault = judgeForwarding(config, key, CLIENT_WRITES, [USB_PORT]);
+      const usb = isForUsb(facts.config) ? [USB_PORT] : [];
+      const fault = judgeForwarding(config, key, CLIENT_WRITES, usb);
       if (fault !== null) {
         const log = await logged(facts, /the request was denied|refused local port forward/);
         if (fault.reason === 'off')
@@ -89,10 +91,19 @@ const check = (role: Role) => {
         const where = api.list === 'config' ? file : keyFile;
         return say.found('apiNotListed', { target: api.target, where }, `${command}: ${api.because}`);
       }
-      return say.ok(`to ${CLIENT_WRITES}:${USB_PORT} and the local API`, evidence);
+      return say.ok(
+        usb.length === 0 ? 'to the local API' : `to ${CLIENT_WRITES}:${USB_PORT} and the local API`,
+        evidence,
+      );
     },
   });
 };
+
+/** Not where the options that every paired key is given leave USB/IP out, as on a device that has none. */
+function isForUsb({ pairing }: Config): boolean {
+  const ports = [...(pairing.keyOptions ?? '').matchAll(/permitopen="[^"]*:(\d+|\*)"/g)].map(([, port]) => port);
+  return ports.length === 0 || ports.some((port) => port === '*' || Number(port) === USB_PORT);
+}
 
 /** What the paired key may forward; null where there is none, or it cannot be read. */
 async function keyForwarding({ config }: Facts): Promise<KeyForwarding | null> {
