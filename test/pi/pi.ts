@@ -55,6 +55,7 @@ export async function makePi(t: Test, machine: Machine, deb: string): Promise<Pi
   await write('/etc/hostname', `${machine}\n`);
   await write('/root/.ssh/test_keys', `${publicKey}\n`);
   await write('/etc/ssh/sshd_config.d/test.conf', 'AuthorizedKeysFile .ssh/test_keys /etc/ssh/technicians\n');
+  await write('/etc/hosts', '127.0.0.1 localhost\n::1 localhost\n');
   await write('/etc/fstab', '');
 
   let console = '';
