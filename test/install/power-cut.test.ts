@@ -3,9 +3,10 @@ import { resolve } from 'node:path';
 import t from 'tap';
 import { run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
-import { NEEDS_BOARD } from './board.ts';
+import { until } from '../support/until.ts';
+import { makeBoard, NEEDS_BOARD } from './board.ts';
 import { POWER_CUTS } from './power-cuts.ts';
-import { INSTALLER, stubBoard } from './stub-board.ts';
+import { INSTALLER, stubBoard, stubReleases } from './stub-board.ts';
 
 interface Step {
   name: string;
@@ -59,3 +60,27 @@ t.test('a power cut at the start of each step leaves a version that runs', requi
     stderr,
   );
 });
+
+for (const init of ['systemd', 'openrc', 'busybox'] as const) {
+  t.test(`${init} takes back at boot what the power cut has interrupted`, requires(...NEEDS_BOARD), async (t) => {
+    const board = await makeBoard(t, 'bookworm');
+    await board.put(await stubReleases(t), '/releases');
+    await board.write('/usr/local/bin/node', '#!/bin/sh\necho v20.19.2\n', 0o755);
+    await board.boot(init);
+    await board.must('sh /releases/zeroforce-agent-1.0/install.sh install --steady 0 --within 5');
+    const upgrade = board.sh('sh /opt/zeroforce/install.sh upgrade /releases/zeroforce-agent-1.2.tar.gz');
+    await until('the proof', async () => (await board.sh('grep -q "^step prove" /opt/zeroforce/journal')).code === 0);
+    await board.cut();
+    await upgrade;
+    await board.boot(init);
+    t.match(await board.must('cat /run/stub-status'), /"version": "1\.0"/);
+    const status = await board.must('sh /opt/zeroforce/install.sh status');
+    t.match(
+      status,
+      /version: +1\.0\n[\s\S]*upgrade to version 1\.2 was interrupted in the step prove, and was taken back/,
+    );
+    t.notMatch(status, /edited|now:/);
+    await board.must('sh /opt/zeroforce/install.sh uninstall --purge');
+    t.equal((await board.sh('ls /etc/init.d /etc/systemd/system | grep zeroforce; ls /opt/zeroforce')).stdout, '');
+  });
+}

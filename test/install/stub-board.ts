@@ -38,15 +38,20 @@ running() { sed -n 's/^  "version": "\\(.*\\)",/\\1/p' /run/stub-status; }
 current() { cat /opt/zeroforce/current/VERSION; }
 `;
 
-/** A machine without an init system that runs, on which each script starts from an empty disk. */
-export async function stubBoard(t: Test): Promise<(script: string, timeoutMs?: number) => Promise<Output>> {
+/** The stub releases, in a folder of this machine. */
+export async function stubReleases(t: Test): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'zeroforce-stubs-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   for (const [version, behaviour] of Object.entries(RELEASES)) {
     await stubRelease(folder, { version, behaviour, installer: INSTALLER });
   }
+  return folder;
+}
+
+/** A machine without an init system that runs, on which each script starts from an empty disk. */
+export async function stubBoard(t: Test): Promise<(script: string, timeoutMs?: number) => Promise<Output>> {
   const board = await makeBoard(t, 'bookworm');
-  await board.put(folder, '/releases');
+  await board.put(await stubReleases(t), '/releases');
   return (script, timeoutMs = 120_000) => board.sh(`${EMPTY_DISK}${PREPARED}${script}\nSCRIPT`, { timeoutMs });
 }
 
