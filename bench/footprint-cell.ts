@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Lifecycle } from '../src/support/lifecycle.ts';
+import { startTunnelGateway } from '../test/support/gateway.ts';
 import { endChild, freePort } from '../test/support/processes.ts';
 import { changedFiles, snapshotOf } from './changed-files.ts';
 import { type Part, STEPS, type Step } from './footprint-steps.ts';
@@ -185,7 +186,7 @@ async function surroundings(): Promise<Surroundings> {
     settingsOf: {
       monitor: { ZEROFORCE_MONITOR: '1' },
       mdns: { ZEROFORCE_MDNS: '1' },
-      tunnel: { ZEROFORCE_TRANSPORT: 'meeting', ...(await startGateway()) },
+      tunnel: { ZEROFORCE_TRANSPORT: 'meeting', ...(await startGateway(await temporaryFolder(tmpdir()))) },
       meeting: { MEETING_API_URL: await startMeetingApi() },
     },
   };
@@ -205,19 +206,15 @@ function makeNetwork(): void {
   }
 }
 
-async function startGateway(): Promise<Record<string, string>> {
-  const [agentPort, publicPort, localPort] = [await freePort(), await freePort(), await freePort()];
-  const script = join(import.meta.dirname, 'gateway.js');
-  const child = spawn(process.execPath, [script, ...[agentPort, publicPort, localPort].map(String)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  parts.own('the gateway', () => endChild(child));
-  await once(child.stdout, 'data');
+async function startGateway(folder: string): Promise<Record<string, string>> {
+  const gateway = await startTunnelGateway(folder);
+  parts.own('the gateway', () => gateway.stop());
+  const { devicekey = '', token_code = '' } = (await gateway.json(['device', 'add'])) as Record<string, string>;
   return {
-    MEETING_DEVICE_KEY: '00112233445566778899AABBCCDDEEFF',
-    MEETING_TOKEN: 'bec001',
+    MEETING_DEVICE_KEY: devicekey,
+    MEETING_TOKEN: token_code,
     MEETING_PROXY_HOST: '127.0.0.1',
-    MEETING_PROXY_PORT: String(agentPort),
+    MEETING_PROXY_PORT: String(gateway.ports.agent),
   };
 }
 

@@ -11,7 +11,7 @@ import { Lifecycle } from '../src/support/lifecycle.ts';
 import { endChild } from '../test/support/processes.ts';
 import type { IdleFigures, PollFigures, StartFigures } from './footprint-cell.ts';
 import { STEPS, type Step } from './footprint-steps.ts';
-import { copyNode, installDeviceNode, type NodeVersion, runningNode } from './node-versions.ts';
+import { copyNode, deviceNode, type NodeVersion, runningNode } from './node-versions.ts';
 
 /** Each is a minute and a half. */
 const ROUNDS = 3;
@@ -27,7 +27,7 @@ async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'zeroforce-footprint-'));
   parts.own('the folder', () => rm(folder, { recursive: true, force: true }));
   const program = await bundle(join(folder, 'tunnel-agent.cjs'));
-  const nodes = [runningNode(), await installDeviceNode()].filter((node) => node !== null);
+  const nodes = [runningNode(), deviceNode()].filter((node) => node !== null);
   print(`Load average at the start: ${load()}\n`);
   for (const node of nodes) {
     await measure(await copyNode(node, join(folder, node.name)), program.replace(/\.cjs$/, ''));

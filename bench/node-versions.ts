@@ -1,13 +1,15 @@
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir } from 'node:fs/promises';
-import { arch, platform, tmpdir } from 'node:os';
+import { arch } from 'node:os';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
 
 /** What every current Buildroot ships. */
 export const DEVICE_NODE = '22.22.0';
-const INSTALL_MS = 5 * 60_000;
+/** For x64; those for arm64 differ where the registry lacks one (scripts/test-nodes.sh). */
+const OTHERS: Record<string, readonly string[]> = {
+  x64: ['20.19.2', DEVICE_NODE, '24.21.0'],
+  arm64: ['20.19.0', '22.20.0', '24.22.0'],
+};
 
 export interface NodeVersion {
   /** For the tables: `Node 22.22.0`. */
@@ -16,11 +18,23 @@ export interface NodeVersion {
   folder: string;
 }
 
-/** Where `installDeviceNode` puts the program; there or not. */
-export const DEVICE_NODE_FOLDER = join(
-  tmpdir(),
-  `zeroforce-nodes/${DEVICE_NODE}/node_modules/node-${platform()}-${arch()}/bin`,
-);
+/** Where `scripts/test-nodes.sh` puts it; there or not. */
+const cacheFolder = (cpu: string, version: string) =>
+  join(process.env.ZEROFORCE_TEST_CACHE ?? '/var/cache/zeroforce-test', `node-${cpu}-${version}/bin`);
+
+/** The Nodes that devices have, as far as they are in the cache, for this kind of processor or another. */
+export function cachedNodes(cpu = arch()): NodeVersion[] {
+  return (OTHERS[cpu] ?? [])
+    .map((version) => ({ name: `Node ${version}`, folder: cacheFolder(cpu, version) }))
+    .filter(({ folder }) => existsSync(join(folder, 'node')));
+}
+
+/** @returns null where it is not there, with the reason on stderr */
+export function deviceNode(): NodeVersion | null {
+  const found = cachedNodes().find(({ name }) => name === `Node ${DEVICE_NODE}`) ?? null;
+  if (found === null) process.stderr.write(`Node ${DEVICE_NODE} is left out: scripts/test-nodes.sh could not get it\n`);
+  return found;
+}
 
 export function runningNode(): NodeVersion {
   return { name: `Node ${process.versions.node}`, folder: dirname(process.execPath) };
@@ -31,27 +45,4 @@ export async function copyNode({ name, folder }: NodeVersion, to: string): Promi
   await mkdir(to, { recursive: true });
   await copyFile(join(folder, 'node'), join(to, 'node'));
   return { name, folder: to };
-}
-
-/**
- * The Node of the devices, out of the npm package that holds it. It is kept outside the checkout, for the next time.
- * @returns null where it cannot be had, with the reason on stderr
- */
-export async function installDeviceNode(): Promise<NodeVersion | null> {
-  const name = `Node ${DEVICE_NODE}`;
-  if (!existsSync(join(DEVICE_NODE_FOLDER, 'node'))) {
-    const prefix = join(DEVICE_NODE_FOLDER, '../../..');
-    const wanted = `node-${platform()}-${arch()}@${DEVICE_NODE}`;
-    process.stderr.write(`installing ${wanted} below ${prefix} …\n`);
-    await mkdir(prefix, { recursive: true });
-    const args = ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund', '--prefix', prefix, wanted];
-    try {
-      await promisify(execFile)('npm', args, { timeout: INSTALL_MS });
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      process.stderr.write(`${name} is left out, because npm could not install ${wanted}: ${why}\n`);
-      return null;
-    }
-  }
-  return { name, folder: DEVICE_NODE_FOLDER };
 }

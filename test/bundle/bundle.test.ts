@@ -19,7 +19,12 @@ const PIN = '20261121';
 t.test('the file holds nothing of the machine that made it, and one byte a character', async (t) => {
   const { folder, program } = await installed(t);
   const text = readFileSync(program, 'utf8');
-  t.same((await readdir(folder)).sort(), ['tunnel-agent', 'tunnel-agent.cjs', 'tunnel-agent.cjs.LEGAL.txt']);
+  t.same((await readdir(folder)).sort(), [
+    'tunnel-agent',
+    'tunnel-agent.cjs',
+    'tunnel-agent.cjs.LEGAL.txt',
+    'tunnel-agent.cjs.map',
+  ]);
   t.notOk(text.includes(ROOT), 'where it was made');
   t.notMatch(text, /"(\.\.\/)+[^"]*node_modules/, 'where its packages were');
   // V8 would keep all of the text, two million characters, with two bytes each (docs/performance.md).

@@ -2,15 +2,12 @@ import { existsSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import wholeFile, { type Test } from 'tap';
-import { DEVICE_NODE, DEVICE_NODE_FOLDER } from '../../bench/node-versions.ts';
+import { cachedNodes, type NodeVersion, runningNode } from '../../bench/node-versions.ts';
 import { bundle } from '../../scripts/bundle.ts';
 import { temporaryFolder } from '../device/support.ts';
 
-/** The Node that runs the tests, and that of the devices where `make footprint` has installed it; by name, with its folder. */
-export const NODES: readonly (readonly [string, string])[] = [
-  [`Node ${process.versions.node}`, dirname(process.execPath)] as const,
-  [`Node ${DEVICE_NODE}`, DEVICE_NODE_FOLDER] as const,
-].filter(([, folder]) => existsSync(join(folder, 'node')));
+/** The Nodes of devices that the cache holds, else the one that runs the tests; by name, with its folder. */
+export const NODES: readonly (readonly [string, string])[] = nodes().map(({ name, folder }) => [name, folder]);
 
 /** The program as it is installed: two files in a folder of their own, with no packages in reach. */
 export async function installed(t: Test): Promise<{ folder: string; launcher: string; program: string }> {
@@ -30,4 +27,9 @@ let built: Promise<string> | null = null;
 export function runInstead(launcher: string, nodeFolder: string): string[] {
   const script = `shift; cd "$(dirname "${launcher}")/.."; PATH="${nodeFolder}:$PATH" exec "${launcher}" "$@"`;
   return ['sh', '-c', script, 'sh'];
+}
+
+function nodes(): NodeVersion[] {
+  const cached = cachedNodes();
+  return cached.length > 0 ? cached : [runningNode()];
 }

@@ -24,7 +24,7 @@ t.test('a Beamer as it ships', NEEDS, async (t) => {
   await device.sshd('UsePAM no\nPermitRootLogin prohibit-password');
   await mkdir(device.path(`${DEDICATED}.d`), { recursive: true });
   await device.sshd(
-    (await shipped('rootfs-overlay/opt/beamer/beamer-ssh-tunnel')).replace(/^HostKey .*\n/gm, ''),
+    (await shipped('board/package/zeroforce-agent/beamer-ssh-tunnel')).replace(/^HostKey .*\n/gm, ''),
     DEDICATED,
   );
   // The machine has net-tools; a Beamer has what BusyBox has.

@@ -8,7 +8,7 @@ import { sshMachine } from './ssh-machine.ts';
 const NEEDS = requires(...NEEDS_MACHINE);
 const FILE = '/opt/beamer/beamer-ssh-tunnel';
 const SHIPPED = readFileSync(
-  resolve(import.meta.dirname, '../../../rootfs-overlay/opt/beamer/beamer-ssh-tunnel'),
+  resolve(import.meta.dirname, '../../../board/package/zeroforce-agent/beamer-ssh-tunnel'),
   'utf8',
 ).replace(/^HostKey .*\n/gm, '');
 

@@ -30,7 +30,7 @@ export async function smallBoard(t: Test, init: SmallInit): Promise<Board> {
     await board.put(resolve(PACKAGE, name), `/usr/lib/zeroforce/${name}`);
   }
   await board.put(process.execPath, '/usr/bin/node');
-  await board.put(resolve(ROOT, 'rootfs-overlay/opt/beamer'), '/opt/beamer');
+  await board.put(resolve(PACKAGE, 'beamer-ssh-tunnel'), '/opt/beamer/beamer-ssh-tunnel');
   await board.put(resolve(ROOT, 'board/beamer/config.json'), '/etc/zeroforce/config.json');
   const scripts =
     init === 'busybox'

@@ -14,6 +14,7 @@ import {
   untilReady,
   type Verb,
 } from './init-board.ts';
+import { commandsOf } from './page.ts';
 import { expectTunnel, gatewayFor, maintenanceSshd, pair } from './use.ts';
 
 /** "Back within seconds"; what it takes in fact stands in docs/performance.md. */
@@ -33,7 +34,7 @@ export async function servicesLive(t: Test, init: SmallInit): Promise<void> {
   await board.write(settings, `export STOP_TIME=${STOP_TIME_S}\n`);
   await board.boot(init);
   if (init === 'openrc') {
-    await board.must('for s in zeroforce zeroforce-sshd; do rc-update add $s default; done; openrc default');
+    for (const block of commandsOf('install/services.md', 'OpenRC')) await board.must(block);
   }
 
   const say = (service: ServiceName, verb: Verb) => board.sh(command(init, service, verb));
@@ -130,8 +131,10 @@ export async function servicesLive(t: Test, init: SmallInit): Promise<void> {
     const before = await agent();
     await board.must(`kill -9 ${await untilProcess(board, watcher)}`);
     t.equal((await statusOf(board))?.pid, before);
-    const status = await say('zeroforce', 'status');
-    t.match(status.stdout + status.stderr, /supervisor is gone|unsupervised/);
+    await until('status to tell', async () => {
+      const { stdout, stderr } = await say('zeroforce', 'status');
+      return /supervisor is gone|unsupervised/.test(stdout + stderr);
+    });
     await crash(t, 'the service, after who watches it');
     // OpenRC takes a service for started that it has started, so it has to be a restart there.
     await say('zeroforce', init === 'busybox' ? 'start' : 'restart');

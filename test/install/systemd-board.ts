@@ -39,7 +39,7 @@ export async function systemdBoard(t: Test): Promise<Board> {
   await board.put(`${PACKAGE}/zeroforce.tmpfiles`, '/usr/lib/tmpfiles.d/zeroforce.conf');
   await board.put(`${PACKAGE}/zeroforce.sysusers`, '/usr/lib/sysusers.d/zeroforce.conf');
   await board.put(`${PACKAGE}/unprivileged.conf`, '/usr/share/doc/zeroforce/examples/unprivileged.conf');
-  const sshd = readFileSync('rootfs-overlay/opt/beamer/beamer-ssh-tunnel', 'utf8');
+  const sshd = readFileSync('board/package/zeroforce-agent/beamer-ssh-tunnel', 'utf8');
   await board.write(
     '/etc/zeroforce/sshd_config',
     sshd.replaceAll('/opt/beamer/beamer-ssh-tunnel', '/etc/zeroforce/sshd_config'),

@@ -11,7 +11,7 @@ t.test('a board is paired, and reached through a gateway', requires(...NEEDS_BOA
   const built = t.testdir();
   await bundle(join(built, 'tunnel-agent.cjs'));
   await board.put(built, '/usr/lib/zeroforce');
-  await board.put('rootfs-overlay/opt/beamer', '/opt/beamer');
+  await board.put('board/package/zeroforce-agent/beamer-ssh-tunnel', '/opt/beamer/beamer-ssh-tunnel');
   await board.boot('systemd');
   await maintenanceSshd(board);
   const proxy = await gatewayFor(t, board);

@@ -11,7 +11,7 @@ import { findProgram, requires } from '../support/requires.ts';
 import { testLog } from '../support/test-log.ts';
 import { until } from '../support/until.ts';
 
-const SHIPPED = 'rootfs-overlay/opt/beamer/beamer-ssh-tunnel';
+const SHIPPED = 'board/package/zeroforce-agent/beamer-ssh-tunnel';
 const SSHD = findProgram('sshd') ?? 'sshd';
 const needs = requires('root', 'sshd', 'ssh', 'ssh-keygen', 'netstat');
 

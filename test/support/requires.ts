@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 /**
@@ -15,7 +15,9 @@ export function requires(...needs: string[]): { skip: string | false } {
 }
 
 function has(need: string): boolean {
+  if (need.startsWith('/')) return existsSync(need);
   if (need === 'root') return process.getuid?.() === 0;
+  if (need === 'loop') return succeeds('losetup', ['-f']);
   if (need === 'namespaces') return succeeds('unshare', ['-n', 'true']);
   if (need === 'ptrace') return succeeds('strace', ['-o', '/dev/null', 'true']);
   return findProgram(need) !== null;

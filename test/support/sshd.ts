@@ -65,7 +65,7 @@ export async function startSshd(
   };
 }
 
-const SHIPPED_CONFIG = resolve(import.meta.dirname, '../../../rootfs-overlay/opt/beamer/beamer-ssh-tunnel');
+const SHIPPED_CONFIG = resolve(import.meta.dirname, '../../../board/package/zeroforce-agent/beamer-ssh-tunnel');
 
 /** The configuration that ships for port 8007, with this machine's ports, files and user in place of the device's. */
 export async function hardenedConfig(authorizedKeys: string, apiPort: number): Promise<string> {
