@@ -208,16 +208,11 @@ files_of() {
 	busybox | sysv)
 		echo "made/zeroforce-recover $(script_of zeroforce-recover) 755"
 		for name in $services; do echo "init/$(number_of "$name")$name $(script_of "$name") 755"; done
-		echo 'init/zeroforce-supervise /usr/lib/zeroforce/zeroforce-supervise 755'
 		;;
 	esac
-	case $init$services in
-	systemd*) ;;
-	*zeroforce-sshd*) echo 'init/zeroforce-sshd /usr/lib/zeroforce/zeroforce-sshd 755' ;;
-	esac
+	for name in zeroforce-supervise zeroforce-sshd; do echo "init/$name /usr/lib/zeroforce/$name 755"; done
 	case $services in *zeroforce-sshd*)
 		echo "made/sshd_config $CONFIG_DIR/sshd_config 644"
-		echo "made/penalties.conf $CONFIG_DIR/sshd_config.d/penalties.conf 644"
 		;;
 	esac
 	echo 'sysctl/90-zeroforce.conf /etc/sysctl.d/90-zeroforce.conf 644'
@@ -272,7 +267,8 @@ END
 description="Ends or takes back an upgrade of zeroforce that a power cut has interrupted"
 
 depend() {
-	need localmount
+	# Never "need": whatever a system lacks, this has to run.
+	use localmount
 	before zeroforce zeroforce-sshd
 }
 
@@ -297,15 +293,7 @@ END
 	source=$1/sshd/beamer-ssh-tunnel
 	[ -e "$source" ] || return 0
 	sed -e "s|/opt/beamer/beamer-ssh-tunnel\\.d|$CONFIG_DIR/sshd_config.d|; s|/opt/beamer/beamer-ssh-tunnel|$CONFIG_DIR/sshd_config|" \
-		-e 's|/run/beamer-sshd\.pid|/run/zeroforce-sshd.pid|' "$source" >"$1/made/sshd_config" || return
-	# OpenSSH before 9.8 does not start with this option, later ones need it.
-	exempt=$source.d/penalties.openssh-9.8
-	if [ -e "$exempt" ] && [ -x /usr/sbin/sshd ] && sshd_knows "$(grep -v '^#' "$exempt")"; then
-		cp "$exempt" "$1/made/penalties.conf"
-	fi
-}
-sshd_knows() {
-	! /usr/sbin/sshd -t -f /dev/null -o "$(echo "$1" | tr ' ' '=')" 2>&1 | grep -qi 'bad configuration option'
+		-e 's|/run/beamer-sshd\.pid|/run/zeroforce-sshd.pid|' "$source" >"$1/made/sshd_config"
 }
 
 # Puts the files of the version in folder $1 in their places, and takes away those of another version that it has not.
@@ -345,30 +333,32 @@ foreign() {
 
 # --- init systems -----------------------------------------------------------
 
+# By what runs, or what the first process is told to run: the folders of another init system may be there as well.
 detect_init() {
 	if [ -d /run/systemd/system ]; then
 		echo systemd
-	elif [ -e /run/openrc/softlevel ]; then
+	elif [ -e /run/openrc/softlevel ] || grep -q '^[^#]*openrc' /etc/inittab 2>/dev/null; then
 		echo openrc
-	elif [ -d /etc/rc2.d ] && [ -d /etc/init.d ]; then
-		echo sysv
-	elif [ -e /etc/init.d/rcS ]; then
+	elif starts_numbered_scripts; then
 		echo busybox
+	elif [ -d /etc/rc2.d ] && grep -q '^[^#]*/etc/init.d/rc ' /etc/inittab 2>/dev/null; then
+		echo sysv
 	fi
 }
+starts_numbered_scripts() { grep -q '^[^#]*/etc/init.d/S' /etc/init.d/rcS 2>/dev/null; }
 
 # What the init system has to have, so that what is installed is started at the next boot, too.
 check_init() {
 	case $init in
 	systemd) needed=systemctl ;;
-	openrc) needed='rc-update rc-service supervise-daemon' ;;
+	openrc) needed='rc-update rc-service' ;;
 	*) needed='' ;;
 	esac
 	for tool in $needed; do
 		has "$tool" || fail "--init $init: there is no $tool here. Name the init system of this device with --init: $INITS"
 	done
 	case $init in
-	busybox) [ -e /etc/init.d/rcS ] || fail "--init busybox: there is no /etc/init.d/rcS, which would start /etc/init.d/S??* at boot. Name the init system of this device with --init: $INITS" ;;
+	busybox) starts_numbered_scripts || fail "--init busybox: there is no /etc/init.d/rcS that starts /etc/init.d/S??* at boot. Name the init system of this device with --init: $INITS" ;;
 	sysv) [ -d /etc/rc2.d ] || fail "--init sysv: there is no folder /etc/rc2.d. Name the init system of this device with --init: $INITS" ;;
 	esac
 }
@@ -389,7 +379,7 @@ init_does() {
 	# It waits for nobody: whether it came up is asked elsewhere.
 	systemd:*) systemctl --quiet reset-failed "$2.service" 2>/dev/null; bounded systemctl --quiet --no-block "$1" "$2.service" ;;
 	openrc:enable) rc-update --quiet add "$2" "$(runlevel_of "$2")" ;;
-	openrc:disable) rc-update --quiet --all delete "$2" ;;
+	openrc:disable) rc-update --quiet delete "$2" "$(runlevel_of "$2")" ;;
 	openrc:*) bounded rc-service --quiet "$2" "$1" ;;
 	sysv:enable) link_runlevels "$2" ;;
 	sysv:disable) rm -f /etc/rc[0-6].d/[SK]??"$2" ;;
@@ -427,6 +417,7 @@ restart_sshd() {
 
 # What the running service says: sets $version $pid $http $tunnel (each empty where nothing is known).
 ask() {
+	# Without our lock: BusyBox's timeout leaves a process that looks after it for a second more.
 	answer=$(timeout 30 "$PROGRAM" status --json 2>/dev/null </dev/null 9>&-) || answer=''
 	version=$(field '  "version": "\(.*\)",*')
 	pid=$(field '  "pid": \([0-9]*\),*')
@@ -435,16 +426,18 @@ ask() {
 }
 field() { printf '%s\n' "$answer" | sed -n "s/^$1\$/\\1/p"; }
 
-# What the version in $1 lacks to be believed; $2 is yes where it must hold a tunnel, $3 where it must serve HTTP.
+# What version $1 lacks to be believed: what was there before.
 lacking() {
 	if [ -z "$version" ]; then
 		echo 'its service does not answer'
 	elif [ "$version" != "$1" ]; then
 		echo "the service that answers is version $version"
-	elif [ "$3" = yes ] && [ -z "$http" ]; then
+	elif [ "$had_http" = yes ] && [ -z "$http" ]; then
 		echo 'it does not serve pairing over HTTP'
-	elif [ "$2" = yes ] && [ "$tunnel" != up ]; then
+	elif [ "$had_tunnel" = yes ] && [ "$tunnel" != up ]; then
 		echo 'it has no tunnel session, and there was one before'
+	elif [ "$had_sshd" = yes ] && ! service status zeroforce-sshd >/dev/null 2>&1; then
+		echo 'the sshd of the paired tunnel does not run: see the log of zeroforce-sshd'
 	fi
 }
 
@@ -455,7 +448,7 @@ prove() {
 	while :; do
 		ask
 		now=$(uptime_s)
-		why=$(lacking "$1" "$2" "$3")
+		why=$(lacking "$1")
 		if [ -n "$why" ]; then
 			steady_pid=''
 		elif [ "$pid" != "$steady_pid" ]; then
@@ -466,7 +459,8 @@ prove() {
 			return 0
 		fi
 		[ $((now - began)) -lt "$within" ] || return 1
-		sleep 1
+		# A look costs a Pi a second of its processor, which the service that starts needs.
+		sleep 2
 	done
 }
 
@@ -487,13 +481,14 @@ to $to
 ready $was_ready
 tunnel $had_tunnel
 http $had_http
+sshd $had_sshd
 step $1
 END
 }
 noted() { sed -n "s/^$1 //p" "$JOURNAL"; }
 read_journal() {
 	command=$(noted command) from=$(noted from) to=$(noted to) at=$(noted step)
-	was_ready=$(noted ready) had_tunnel=$(noted tunnel) had_http=$(noted http)
+	was_ready=$(noted ready) had_tunnel=$(noted tunnel) had_http=$(noted http) had_sshd=$(noted sshd)
 }
 
 # How it ended, for `install.sh status`; as good as it can be written on a full disk.
@@ -573,7 +568,7 @@ check_node() {
 
 # By the program that is to run with it.
 check_config() {
-	said=$(timeout 60 "$unpacked/tunnel-agent" config check --config "$CONFIG" 2>&1 </dev/null)
+	said=$(timeout 60 "$unpacked/tunnel-agent" config check --config "$CONFIG" 2>&1 </dev/null 9>&-)
 	code=$?
 	case $code in
 	0) return 0 ;;
@@ -691,16 +686,22 @@ do_install() {
 	for name in zeroforce-recover $services; do
 		service enable "$name" || fail "cannot be enabled: $name; see the line above, then run install again"
 	done
+	# It finds nothing to do, and shows that the boot can run it.
+	service start zeroforce-recover || fail "zeroforce-recover cannot be started, so no boot would take back an upgrade: see the line above, then run install again"
 	for name in $services; do service restart "$name" || say "note: $name was not started: see its log"; done
 	[ "$dry" ] || compact_record
 	if [ "$dry" ] || [ "$init" = none ]; then
 		outcome_unless_dry "version $to is installed; start it: $PROGRAM run"
-	elif prove "$to" no yes; then
+	elif expect_all && prove "$to"; then
 		outcome "version $to is installed and ready"
 	else
 		outcome "version $to is installed, and not ready after $within s: $why; see: tunnel-agent diagnose"
 		return $EXIT_UNPROVED
 	fi
+}
+expect_all() {
+	had_tunnel=no had_http=yes had_sshd=no
+	case $services in *zeroforce-sshd*) had_sshd=yes ;; esac
 }
 outcome_unless_dry() { if [ "$dry" ]; then say 'dry run: nothing was changed'; else outcome "$1"; fi; }
 
@@ -753,7 +754,7 @@ exchange() {
 		return
 	fi
 	if [ "$init" != none ] && [ -z "$no_proof" ]; then
-		prove "$to" "$had_tunnel" "$had_http" || give_up "$why"
+		prove "$to" || give_up "$why"
 	fi
 	keep
 	if [ "$init" = none ]; then
@@ -764,12 +765,13 @@ exchange() {
 }
 
 baseline() {
-	was_ready=no had_tunnel=no had_http=no
+	was_ready=no had_tunnel=no had_http=no had_sshd=no
 	[ "$init" != none ] || return 0
 	ask
 	[ -z "$version" ] || was_ready=yes
 	[ "$tunnel" != up ] || had_tunnel=yes
 	[ -z "$http" ] || had_http=yes
+	case $services in *zeroforce-sshd*) if service status zeroforce-sshd >/dev/null 2>&1; then had_sshd=yes; fi ;; esac
 }
 
 keep() {
@@ -812,7 +814,7 @@ take_back() {
 		code=$EXIT_BACK end="version $from is in place again; restart the service"
 	elif [ "$was_ready" = no ]; then
 		code=$EXIT_BACK end="version $from is back, whose service did not answer before either"
-	elif prove "$from" "$had_tunnel" "$had_http"; then
+	elif prove "$from"; then
 		code=$EXIT_BACK end="version $from runs again"
 	else
 		code=$EXIT_UNPROVED end="version $from is back and did not prove itself either, $why; see: tunnel-agent diagnose"
@@ -889,7 +891,7 @@ forget_key() {
 	if [ "$dry" ]; then
 		say 'would remove the paired key'
 	else
-		timeout 60 "$PROGRAM" pairing reset --yes </dev/null || say 'note: the paired key was not removed: see the line above'
+		timeout 60 "$PROGRAM" pairing reset --yes </dev/null 9>&- || say 'note: the paired key was not removed: see the line above'
 	fi
 }
 
@@ -977,8 +979,8 @@ guard() {
 
 refuse_package() {
 	has dpkg-query || return 0
-	case $(dpkg-query -W -f '${Status} ${Version}' $PACKAGE 2>/dev/null) in
-	*' installed '*) fail "the Debian package $PACKAGE is installed here: upgrade it with apt, or remove it first (apt remove $PACKAGE); nothing was changed" ;;
+	case $(dpkg-query -W -f '${Status} ${Version}' zeroforce 2>/dev/null) in
+	*' installed '*) fail 'the Debian package zeroforce is installed here: upgrade it with apt, or remove it first (apt remove zeroforce); nothing was changed' ;;
 	esac
 }
 
@@ -990,6 +992,7 @@ allowed_for() {
 	upgrade) echo '--dry-run --node --force --within --steady' ;;
 	rollback) echo '--dry-run --within --steady --no-proof' ;;
 	uninstall) echo '--dry-run --purge' ;;
+	recover) echo '--within --steady' ;;
 	*) echo '' ;;
 	esac
 }
@@ -1127,7 +1130,7 @@ perform() {
 	upgrade) do_upgrade "$@" ;;
 	rollback) do_rollback ;;
 	uninstall) do_uninstall ;;
-	recover) do_recover ;;
+	recover) do_recover || [ $? = $EXIT_BACK ] ;;
 	esac
 }
 

@@ -41,9 +41,20 @@ need zsh zsh
 need fish fish
 need mmdebstrap mmdebstrap
 need systemd-nspawn systemd-container
+need man man-db
+need groff groff-base
+need lintian lintian
+need x86_64-linux-gnu-strip binutils-x86-64-linux-gnu
+need aarch64-linux-gnu-strip binutils-aarch64-linux-gnu
+if [ "$(uname -m)" != aarch64 ]; then
+  need qemu-aarch64-static qemu-user-static
+  [ -e /usr/aarch64-linux-gnu/lib/libatomic.so.1 ] ||
+    missing="$missing libc6-arm64-cross libstdc++6-arm64-cross libatomic1-arm64-cross"
+fi
 
-# What the tests of an installed device start: whole Debian systems, kept from run to run.
+# What the tests of an installed device start: its Nodes, and whole Debian systems, kept from run to run.
 make_systems() {
+  "$(dirname "$0")/test-nodes.sh"
   [ "$(id -u)" != 0 ] || ! command -v mmdebstrap >/dev/null || "$(dirname "$0")/test-roots.sh"
 }
 

@@ -13,6 +13,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   srp: [],
   openssh: [],
   monitor: [],
+  migrate: ['config'],
   pairing: ['srp'],
   reset: [],
   page: [],
@@ -24,7 +25,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   reload: ['config'],
   link: ['protocol'],
   gateway: ['config', 'link', 'protocol'],
-  cli: ['config', 'control', 'monitor', 'device', 'diagnose', 'gateway', 'pair-client', 'reload', 'systemd'],
+  cli: ['config', 'control', 'monitor', 'device', 'diagnose', 'gateway', 'migrate', 'pair-client', 'reload', 'systemd'],
   device: [
     ...[
       'config',
@@ -61,6 +62,8 @@ const PURE = [
   /^openssh\/(config|log-lines|progress)\.ts$/,
   /^systemd\/(manager|rounds)\.ts$/,
   /^page\/(headline|html|news|view|words)\.ts$/,
+  /^support\/socket-table\.ts$/,
+  /^migrate\/(?:configuration|model|plan|recognise|steps|text)\.ts$/,
   /^pair-client\/(answers|events|flow|select)\.ts$/,
   /^gateway\/(attempts|bounded-map|counters|gate|port-pool|types)\.ts$/,
   /^gateway\/agents\/hello\.ts$/,

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -30,8 +30,8 @@ const SOURCES = {
 export type NodeArchitecture = keyof typeof SOURCES;
 
 /**
- * Unpacks it into `folder`: `node`, without its symbols, and `LICENSE`. The archive is kept for the next time, and its
- * sum is looked at every time: others may write where it is kept.
+ * Unpacks it into `folder`: `node`, without its symbols, and `LICENSE`. The archive is kept for the next time in
+ * ~/.cache/zeroforce, and its sum is looked at every time.
  *
  * @throws Error when the registry cannot be reached, or its archive is another one
  */
@@ -45,7 +45,7 @@ export async function unpackNode(architecture: NodeArchitecture, folder: string)
 }
 
 async function download(name: string, sha512: string): Promise<Buffer> {
-  const kept = join(tmpdir(), 'zeroforce-nodes');
+  const kept = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'zeroforce');
   const path = join(kept, `${name}-${CARRIED_NODE}.tgz`);
   const known = await readFile(path).catch(() => null);
   if (known !== null && sumOf(known) === sha512) return known;

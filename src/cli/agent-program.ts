@@ -5,6 +5,7 @@ import { completion, SHELLS, type Shell } from './completion.ts';
 import { configCheck, configInit, configShow } from './config-commands.ts';
 import { addCommand, withConfig } from './define.ts';
 import { defineDiagnose } from './define-diagnose.ts';
+import { defineMigrate } from './define-migrate.ts';
 import { definePair } from './define-pair.ts';
 import { definePairing } from './define-pairing.ts';
 import { finish, serve } from './main.ts';
@@ -84,6 +85,8 @@ withConfig(command('init', 'write a first configuration file, mode 0600', config
   .option('--force', 'replace an existing file')
   .addHelpText('after', '\nExample:\n  tunnel-agent config init --config ./config.json')
   .action(async (options: CommonOptions & { force?: true }) => finish(await configInit(options)));
+
+defineMigrate(program, { style, finish });
 
 command('completion', 'print a script that completes commands and options in a shell')
   .addArgument(new Argument('<shell>', 'the shell that reads the script').choices(SHELLS))

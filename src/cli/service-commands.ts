@@ -1,4 +1,7 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { type LoadedConfig, type LoadOptions, loadConfig, rememberGoodConfig } from '../config/load.ts';
+import { OPTIONS } from '../config/options.ts';
 import { oneLine } from '../device/one-line.ts';
 import { createMonitor, Device, LOOP_STANDS } from '../device.ts';
 import { Reloader } from '../reload.ts';
@@ -6,6 +9,7 @@ import { systemClock } from '../support/clock.ts';
 import { asFailure, FAILURES } from '../support/failures.ts';
 import { createLog, type Log } from '../support/log.ts';
 import { type CommonOptions, configSource, EXIT } from './common.ts';
+import { workerWords } from './migration-words.ts';
 import { examineInOwnProcess } from './self-diagnosis.ts';
 import { createNotifier, takeManager } from './service-manager.ts';
 import { stopSignal } from './stop-signal.ts';
@@ -19,8 +23,10 @@ const OWN_FILES_UMASK = 0o022;
 export async function run(options: CommonOptions, version: string): Promise<number> {
   process.umask(OWN_FILES_UMASK);
   const manager = takeManager();
+  const waited = await migrationFirst(options);
   const { source, loaded, loadAgain } = await loadSettings(options);
   const log = createLog(loaded.config.logLevel);
+  if (waited !== null) log.warn(waited);
   const signal = stopSignal(log, STOP_DEADLINE_MS);
   logNotices(loaded, log);
 
@@ -75,6 +81,18 @@ export async function monitor(options: CommonOptions): Promise<number> {
   await signal;
   await Promise.all([notifier?.stop(), activityMonitor.stop()]);
   return EXIT.ok;
+}
+
+/**
+ * A migration that a power cut has cut off goes on first: the software deployed before may hold the tunnel at this moment,
+ * and the configuration may not be written yet. @returns what was waited for
+ */
+async function migrationFirst(options: CommonOptions): Promise<string | null> {
+  const loaded = await loadConfig(configSource(options)).catch(() => null);
+  const stateDir = loaded?.config.stateDir ?? OPTIONS.stateDir.default;
+  if (!existsSync(join(stateDir, 'migration.json'))) return null;
+  const { settleMigration } = await import('../migrate/worker.ts');
+  return settleMigration(stateDir, workerWords('guard', stateDir), systemClock);
 }
 
 async function loadSettings(

@@ -85,6 +85,12 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   return loadLastGood({ env, configFile, environment, file, faults: assembled.faults });
 }
 
+/** Every fault that a configuration file with this content would have, each in a line; empty where it would be right. */
+export async function faultsOfText(text: string, path: string): Promise<string[]> {
+  const { layer } = parsed(text, 0o600, 'file', path);
+  return (await assemble([layer])).faults.map(faultLine);
+}
+
 /**
  * Keeps the configuration file as the one that worked, once the service runs with it. Nothing is written when it is
  * kept already: flash memory wears. Variables are not kept.
@@ -121,10 +127,13 @@ async function readConfigFile(path: string, origin: Origin): Promise<ConfigFile 
   const file = await readText(path, CONFIG_LIMIT_BYTES);
   if (file.state === 'absent') return null;
   if (file.state === 'unusable') return { layer: unreadable(path, '(whole file)', file.expected), text: '', mode: 0 };
-  const { text, mode } = file;
-  const parsed = parseJson(text);
-  if ('value' in parsed) return { layer: readFile(parsed.value, origin, path), text, mode };
-  const { line, column, expected } = parsed.fault;
+  return parsed(file.text, file.mode, origin, path);
+}
+
+function parsed(text: string, mode: number, origin: Origin, path: string): ConfigFile {
+  const json = parseJson(text);
+  if ('value' in json) return { layer: readFile(json.value, origin, path), text, mode };
+  const { line, column, expected } = json.fault;
   return { layer: unreadable(path, `line ${line}, column ${column}`, `valid JSON, here ${expected}`), text, mode };
 }
 

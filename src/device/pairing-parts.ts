@@ -12,7 +12,7 @@ import { ResetJournal } from '../reset/journal.ts';
 import { endTunnelSessions, type SessionsEnd } from '../reset/tunnel-sessions.ts';
 import { type Clock, systemClock } from '../support/clock.ts';
 import { Failure } from '../support/failures.ts';
-import type { Log } from '../support/log.ts';
+import { createLog, type Log } from '../support/log.ts';
 import { prepareRunDir } from '../support/run-dir.ts';
 
 export type { AuditRecord, SessionsEnd };
@@ -96,6 +96,16 @@ export async function resetWithoutService(config: Config, log: Log): Promise<Ses
   } finally {
     await lock.stop();
   }
+}
+
+/** The first valid key of a key file, null where there is none. @throws Failure `key.unreadable` */
+export function installedKey(path: string): Promise<{ fingerprint: string } | null> {
+  return new KeyFile({ path, log: createLog('silent') }).current();
+}
+
+/** The marker "ever paired", for who looks at it or sets it while no service runs. */
+export function everPairedIn(stateDir: string): EverPaired {
+  return new EverPaired({ stateDir });
 }
 
 /** Ends what a service without root could not: the sessions of the tunnel, which are root's. */

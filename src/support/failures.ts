@@ -181,6 +181,11 @@ export const FAILURES = {
   'pair.pin-needed': 'Give the PIN of the device: --pin asks for it, --pin-file or ZEROFORCE_PIN hold it',
   'pair.pin-wrong': 'Look the PIN up on the device, and give it anew; every wrong one counts, and 20 lock the device',
   'pair.impostor': 'Check who answers at this address: it does not know the PIN, so it is not the device',
+  'migrate.blocked': 'Do what the sentence says, then look again: tunnel-agent migrate --dry-run',
+  'migrate.running': 'Wait for its end: tunnel-agent migrate --status',
+  'migrate.cut-off': 'Go on with it: tunnel-agent migrate; or put back what was there: tunnel-agent migrate --undo',
+  'migrate.put-back':
+    'Do what the sentence says, then try again: tunnel-agent migrate; what was there before runs again',
   'diagnose.bundle-unwritable':
     'Give --bundle a new file in a folder that exists, is writable, has free space and keeps modes: --bundle /tmp/device.tar.gz',
   'gateway.config-invalid': 'Correct the variables listed, then run: tunnel-gateway config check',

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { Listener, RunningProgram } from '../../src/diagnose/probes/sockets.ts';
-import { listeningSockets, reaches } from '../../src/diagnose/proc/socket-table.ts';
 import { type Candidate, judgeAccess } from '../../src/diagnose/sshd/access.ts';
 import { isPlausible, readAccounts } from '../../src/diagnose/sshd/accounts.ts';
 import { authorizedKeys, forwardingOf, isAllowedFrom } from '../../src/diagnose/sshd/authorized-keys.ts';
@@ -14,6 +13,7 @@ import { addressInList, matchesPattern, userMatches } from '../../src/diagnose/s
 import { judgePenalties } from '../../src/diagnose/sshd/penalties.ts';
 import { maintenanceServer, pairedServer, type View } from '../../src/diagnose/sshd/servers.ts';
 import { brokenProgram, configFault, opensshVersion } from '../../src/diagnose/sshd/test-output.ts';
+import { listeningSockets, reaches } from '../../src/support/socket-table.ts';
 
 const TUNNEL = { address: '127.0.0.77', host: '127.0.0.77' };
 const KEY = 'AAAAC3NzaC1lZDI1NTE5AAAAIBYlpRzoXEKKNtGtUyFJ5rYeMAJpw8VzLIHcNDWLxRJr';

@@ -27,7 +27,7 @@ export interface Paired {
 }
 
 /** Asks a path of the device's HTTP port from the board's network; empty where nobody answers. */
-export async function ask(board: Board, path: string, port = 5000): Promise<string> {
+export async function ask(board: Pick<Board, 'inNet' | 'sh'>, path: string, port = 5000): Promise<string> {
   const [program = '', ...words] = board.inNet;
   return (await run(program, [...words, 'curl', '-sS', '--max-time', '10', `http://127.0.0.1:${port}${path}`])).stdout;
 }
@@ -35,7 +35,7 @@ export async function ask(board: Board, path: string, port = 5000): Promise<stri
 /** Sets a new key by `POST /zeroforce/setkey` as soon as pairing is open. */
 export async function pair(
   t: Test,
-  board: Board,
+  board: Pick<Board, 'inNet' | 'sh'>,
   { user = 'root', httpPort = 5000, sshPort = 8007 } = {},
 ): Promise<Paired> {
   const folder = temporary(t);
@@ -68,7 +68,11 @@ export async function pair(
 }
 
 /** Pairs, and uses the paired tunnel: its flag appears, and pairing is closed while it stands. */
-export async function expectPairs(t: Test, board: Board, options: Parameters<typeof pair>[2] = {}): Promise<Paired> {
+export async function expectPairs(
+  t: Test,
+  board: Pick<Board, 'inNet' | 'sh'>,
+  options: Parameters<typeof pair>[2] = {},
+): Promise<Paired> {
   const paired = await pair(t, board, options);
   const tunnel = await paired.tunnel();
   t.match(await tunnel.get('/zeroforce/info'), /"version"/, 'the device answers through the paired tunnel');
@@ -96,7 +100,11 @@ export interface Proxy {
  * sshd (see `maintenanceSshd`). After a power cut of the
  * board its network is another one, so the gateway has to be started again: `folder` keeps ports, device and key.
  */
-export async function gatewayFor(t: Test, board: Board, folder = temporary(t)): Promise<Proxy> {
+export async function gatewayFor(
+  t: Test,
+  board: Pick<Board, 'inNet' | 'write'>,
+  folder = temporary(t),
+): Promise<Proxy> {
   const wrapper = board.inNet;
   const gateway = await startTunnelGateway(folder, { GATEWAY_PORT_RANGE: '40000-40049', ...PORTS }, { wrapper });
   t.teardown(() => gateway.stop());

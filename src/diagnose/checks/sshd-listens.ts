@@ -1,11 +1,11 @@
 import type { Config } from '../../config/types.ts';
+import { reaches } from '../../support/socket-table.ts';
 import { hostAndPort } from '../../support/text.ts';
 import { defineCheck } from '../check.ts';
 import { findService } from '../probes/init.ts';
 import { describeListener } from '../probes/sockets.ts';
 import { greetings, type Role, SERVICE_NAMES } from '../probes/sshd.ts';
 import { othersVisible } from '../probes/visible.ts';
-import { reaches } from '../proc/socket-table.ts';
 import { NAMES, SEEN, serverOf } from './sshd-role.ts';
 
 /** Where it listens on one of these, it is the setting that is wrong. */

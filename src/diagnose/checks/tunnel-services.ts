@@ -1,7 +1,7 @@
+import { reaches } from '../../support/socket-table.ts';
 import { defineCheck } from '../check.ts';
 import { describeListener, listeners } from '../probes/sockets.ts';
 import { forwardsOf } from '../probes/target.ts';
-import { reaches } from '../proc/socket-table.ts';
 
 const LOOPBACK = '127.0.0.1';
 

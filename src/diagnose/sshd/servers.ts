@@ -1,7 +1,7 @@
 import type { Config } from '../../config/types.ts';
+import { reaches } from '../../support/socket-table.ts';
 import type { DiagnoseOptions } from '../facts.ts';
 import type { Listener, RunningProgram } from '../probes/sockets.ts';
-import { reaches } from '../proc/socket-table.ts';
 import type { SshdCommand } from './command-line.ts';
 
 /**

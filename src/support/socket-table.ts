@@ -10,6 +10,17 @@ export interface ListeningSocket {
 
 /** As the tables number the states of a socket (Linux, include/net/tcp_states.h). */
 const LISTEN = '0A';
+const ESTABLISHED = '01';
+
+/** The connections that stand, in the text of the same table: the port at their other end, and their inode. Pure. */
+export function connectedSockets(table: string): { remotePort: number; inode: number }[] {
+  const lines = table.split('\n').slice(1);
+  const rows = lines.map((line) => line.trim().split(/\s+/)).filter(([, , , state]) => state === ESTABLISHED);
+  return rows.map(([, , remote = '', , , , , , , inode]) => ({
+    remotePort: Number.parseInt(remote.split(':')[1] ?? '', 16),
+    inode: Number(inode),
+  }));
+}
 
 /**
  * The listening sockets in the text of /proc/net/tcp or tcp6 (Linux, Documentation/networking/proc_net_tcp.rst), which
