@@ -64,6 +64,7 @@ export async function tryInstaller(
           );
           await until('the upgrade to be through', async () => /version 1\.1\.0 runs/.test(await last(board)), 60_000);
           runs = '1.1.0';
+          t.comment(`the tunnel was away for ${await tunnelWasAway(board)} s`);
           await expectTunnel(t, proxy);
           t.match(await proxy.ssh(`${INSTALLER} status`), /version: +1\.1\.0\nbefore it: 1\.0\.0\n/);
           break;
@@ -136,6 +137,16 @@ function configuration(meeting: Readonly<Record<string, unknown>>): string {
 async function version(board: Board): Promise<string> {
   const status = JSON.parse(await board.must('tunnel-agent status --json')) as { version: string };
   return status.version;
+}
+
+/** Between the end of the old service's last session and the begin of the new one's first, by the log, in seconds. */
+async function tunnelWasAway(board: Board): Promise<number> {
+  const log = await board.must('journalctl -u zeroforce -o cat 2>/dev/null || cat /var/log/messages');
+  const timeOf = (message: string) => {
+    const line = log.split('\n').findLast((each) => each.includes(`"msg":"${message}"`)) ?? '';
+    return Date.parse(/"time":"([^"]+)"/.exec(line)?.[1] ?? '');
+  };
+  return (timeOf('the tunnel is up') - timeOf('stopping')) / 1000;
 }
 
 async function last(board: Board): Promise<string> {

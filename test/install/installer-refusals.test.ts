@@ -66,7 +66,7 @@ t.test('install.sh, under BusyBox', requires(...NEEDS_BOARD), async (t) => {
 
   t.test('a disk that is full before the switch changes nothing', async (t) => {
     const { stdout, stderr } = await onBoard(`${EVERYTHING}
-      mkdir /opt/zeroforce && mount -t tmpfs -o size=300k tmpfs /opt/zeroforce
+      mkdir /opt/zeroforce && mount -t tmpfs -o size=600k tmpfs /opt/zeroforce
       installed; everything | grep -v outcome >/tmp/before
       dd if=/dev/zero of=/opt/zeroforce/filler bs=1k 2>/dev/null
       upgrade 1.1; echo "code $?"
@@ -93,6 +93,17 @@ t.test('install.sh, under BusyBox', requires(...NEEDS_BOARD), async (t) => {
       stderr,
     );
     t.match(stdout, /versions:\n1\.0\n[\s\S]*NO JOURNAL/);
+  });
+
+  t.test('a version that does not answer, or loses the tunnel, is taken back', async (t) => {
+    const { stdout, stderr } = await onBoard(`installed
+      upgrade 1.2; echo "code $?"; running; current; upgrade 1.3; echo "code $?"; running; ls -A /opt/zeroforce/versions`);
+    t.match(
+      stdout,
+      /was taken back, its service does not answer; version 1\.0 runs again\ncode 3\n1\.0\n1\.0\n/,
+      stderr,
+    );
+    t.match(stdout, /was taken back, it has no tunnel session, [^\n]*; version 1\.0 runs again\ncode 3\n1\.0\n1\.0\n$/);
   });
 
   t.test('a configuration that the new version refuses stops the upgrade, or goes on with --force', async (t) => {
@@ -167,14 +178,14 @@ t.test('install.sh, under BusyBox', requires(...NEEDS_BOARD), async (t) => {
       echo theirs >/etc/sysctl.d/90-zeroforce.conf; ln -s /bin/true /usr/bin/tunnel-agent
       sh /releases/zeroforce-agent-1.0/install.sh install $Q; echo "code $?"; cat /etc/sysctl.d/90-zeroforce.conf; ls /opt
       rm /etc/sysctl.d/90-zeroforce.conf /usr/bin/tunnel-agent
-      printf 'Package: zeroforce-agent\nStatus: install ok installed\nVersion: 0.9\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n\n' >>/var/lib/dpkg/status
+      printf 'Package: zeroforce\nStatus: install ok installed\nVersion: 0.9\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n\n' >>/var/lib/dpkg/status
       sh /releases/zeroforce-agent-1.0/install.sh install $Q; echo "code $?"; ls -A /opt /opt/zeroforce/versions`);
     t.match(
       stdout,
       /left alone[^\n]*:\n\/etc\/sysctl\.d\/90-zeroforce\.conf\n\/usr\/bin\/tunnel-agent\nnothing was changed\ncode 1\ntheirs\n/,
       stderr,
     );
-    t.match(stderr, /the Debian package zeroforce-agent is installed here/);
+    t.match(stderr, /the Debian package zeroforce is installed here/);
     t.match(stdout, /code 1\n\/opt:\nzeroforce\n\n\/opt\/zeroforce\/versions:\n$/);
   });
 
