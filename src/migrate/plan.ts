@@ -92,7 +92,10 @@ function portOfPairing({ holders, configuration, entries, takenPorts }: Facts, t
   const leaves = holder?.who === 'pairing' && taken.some((entry) => entry.parts.some(({ role }) => role === 'pairing'));
   const later = entries.some(
     (entry) =>
-      entry.enabled && !taken.includes(entry) && entry.parts.some(({ role }) => role === 'more' || role === 'pairing'),
+      entry.enabled &&
+      !entry.running &&
+      !taken.includes(entry) &&
+      entry.parts.some(({ role }) => role === 'more' || role === 'pairing'),
   );
   const isFree = holder === undefined || holder.who === 'ours' || leaves;
   if (isFree && !(later && httpPort === 5000 && holder?.who !== 'ours')) return httpPort;
@@ -137,9 +140,9 @@ function noIdentity({ configuration }: Facts, agents: boolean, hasTunnel: boolea
 /** A tunnel agent that stays would hold the same identity as ours, and each would throw the other out. */
 function agentsInTheWay({ processes }: Facts, entries: readonly Entry[]): string[] {
   const kept = entries.filter((entry) => hasAgent([entry]) && judge(entry).decision === 'leave alone');
-  const explained = (process: DeployedProcess) =>
+  const explained = (found: DeployedProcess) =>
     entries.some((entry) =>
-      entry.parts.some((part) => part.role === process.role && baseName(part.program) === baseName(process.program)),
+      entry.parts.some((part) => part.role === found.role && baseName(part.program) === baseName(found.program)),
     );
   return [
     ...kept.map(
@@ -147,7 +150,7 @@ function agentsInTheWay({ processes }: Facts, entries: readonly Entry[]): string
         `${describe(entry)}; it cannot be stopped without the rest: ${judge(entry).why}. Take the tunnel agent out of it, then try again`,
     ),
     ...processes
-      .filter((process) => process.role === 'agent' && !explained(process))
+      .filter((each) => each.role === 'agent' && !explained(each))
       .map(
         ({ shown }) =>
           `A tunnel agent runs, and nothing was found that starts it: ${shown}. Find out what does, or end it by hand if it was started by hand`,
@@ -164,9 +167,9 @@ function strangers({ strangersAtProxy }: Facts): string[] {
 
 /** What was found and stands in no table of the init system. */
 function others({ holders, processes, entries, configuration }: Facts, httpPort: number, due: boolean): Finding[] {
-  const explained = (process: DeployedProcess) =>
-    entries.some((entry) => entry.parts.some((part) => baseName(part.program) === baseName(process.program)));
-  const loose = processes.filter((process) => !explained(process));
+  const explained = (found: DeployedProcess) =>
+    entries.some((entry) => entry.parts.some((part) => baseName(part.program) === baseName(found.program)));
+  const loose = processes.filter((each) => !explained(each));
   const files = [...new Set([...configuration.deployed.found.values()].map(({ source }) => source))];
   return [
     ...loose.map(

@@ -220,9 +220,9 @@ export function fingerprint(board: Board): Promise<string> {
 }
 
 /** As images of Buildroot had it. Like many of them, its `stop` finds no process. */
-const script = (program: string) => `#!/bin/sh
+const script = (name: string, program: string) => `#!/bin/sh
 case "$1" in
-  start) start-stop-daemon -S -q -b -m -p /var/run/deployed.pid -x /bin/sh -- -c 'exec ${program}' ;;
+  start) start-stop-daemon -S -q -b -m -p /var/run/${name}.pid -x /bin/sh -- -c 'exec ${program}' ;;
   stop) start-stop-daemon -K -q -p /var/run/no-such.pid ;;
 esac
 `;
@@ -230,9 +230,9 @@ esac
 /** Init scripts of BusyBox and a table of cron that watches them, started. Gives the files. */
 export async function startScripts(board: Board): Promise<string[]> {
   const files = {
-    '/etc/init.d/S91beamer-web': script(`/usr/bin/python3 ${FILES.app}`),
-    '/etc/init.d/S92zeroforce-monitor': script(`/bin/sh ${FILES.monitor}`),
-    '/etc/init.d/S93meeting-tunnel': script(`/usr/bin/python3 ${FILES.agent}`),
+    '/etc/init.d/S91beamer-web': script('web', `/usr/bin/python3 ${FILES.app}`),
+    '/etc/init.d/S92zeroforce-monitor': script('monitor', `/bin/sh ${FILES.monitor}`),
+    '/etc/init.d/S93meeting-tunnel': script('agent', `/usr/bin/python3 ${FILES.agent}`),
   };
   for (const [path, text] of Object.entries(files)) await board.write(path, text, 0o755);
   const cron = '/var/spool/cron/crontabs/root';
