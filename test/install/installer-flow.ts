@@ -141,7 +141,9 @@ async function version(board: Board): Promise<string> {
 
 /** Between the end of the old service's last session and the begin of the new one's first, by the log, in seconds. */
 async function tunnelWasAway(board: Board): Promise<number> {
-  const log = await board.must('journalctl -u zeroforce -o cat 2>/dev/null || cat /var/log/messages');
+  const log = await board.must(
+    'if [ -d /run/systemd/system ]; then journalctl -u zeroforce -o cat; else cat /var/log/messages; fi',
+  );
   const timeOf = (message: string) => {
     const line = log.split('\n').findLast((each) => each.includes(`"msg":"${message}"`)) ?? '';
     return Date.parse(/"time":"([^"]+)"/.exec(line)?.[1] ?? '');
