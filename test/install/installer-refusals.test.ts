@@ -1,7 +1,12 @@
 import t from 'tap';
+import { run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
 import { NEEDS_BOARD } from './board.ts';
-import { stubBoard, UNCHANGED } from './stub-board.ts';
+import { INSTALLER, stubBoard, UNCHANGED } from './stub-board.ts';
+
+t.test('shellcheck finds nothing in install.sh', requires('shellcheck'), async (t) => {
+  t.strictSame(await run('shellcheck', [INSTALLER]), { code: 0, stdout: '', stderr: '' });
+});
 
 t.test('install.sh refuses, under BusyBox', requires(...NEEDS_BOARD), async (t) => {
   const onBoard = await stubBoard(t);
@@ -112,6 +117,24 @@ t.test('install.sh refuses, under BusyBox', requires(...NEEDS_BOARD), async (t) 
     t.match(stdout, /there is no node in PATH: install Node 20\.19 or later/);
     t.match(stdout + stderr, /\/nowhere\/node/);
     t.equal(stdout.match(/code 0/), null);
+  });
+
+  t.test('sysvinit: links in its runlevels, and the boot by them takes an upgrade back', async (t) => {
+    const { stdout, stderr } = await onBoard(`
+      rm /etc/init.d/rcS; for level in 0 1 2 3 4 5 6; do mkdir /etc/rc$level.d; done
+      echo 'l2:2:wait:/etc/init.d/rc 2' >/etc/inittab
+      installed; installer status | grep init; ls /etc/rc2.d /etc/rc6.d
+      installer upgrade /releases/zeroforce-agent-1.2.tar.gz >/dev/null & front=$!
+      until grep -q '^step prove' /opt/zeroforce/journal 2>/dev/null; do sleep 0.1; done
+      kill -9 $(grep -l -a 'install.sh.@' /proc/[0-9]*/cmdline | cut -d / -f 3); wait $front; rm -f /run/*
+      for each in /etc/rc2.d/S??*; do "$each" start; done; running
+      installer uninstall >/dev/null; ls /etc/rc?.d/*zeroforce* /etc/init.d`);
+    t.match(
+      stdout,
+      /^init: +sysv; [^\n]*\n\/etc\/rc2\.d:\nS69zeroforce-recover\nS70zeroforce\nS71zeroforce-sshd\n\n\/etc\/rc6\.d:\nK30zeroforce\nK30zeroforce-sshd\n/,
+      stderr,
+    );
+    t.match(stdout, /taken back: version 1\.0 runs\n1\.0\n\/etc\/init\.d:\n$|taken back: version 1\.0 runs\n1\.0\n$/);
   });
 
   t.test('an init system that lacks what is needed, and one that nobody knows, are refused', async (t) => {
