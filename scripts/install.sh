@@ -25,7 +25,6 @@ CONFIG=$CONFIG_DIR/config.json
 STATE_DIR=/var/lib/zeroforce
 LOCK=/run/zeroforce-install.lock
 LOG=/run/zeroforce-install.log
-PACKAGE=zeroforce-agent
 MIN_NODE=20.19
 INITS='systemd openrc busybox sysv none'
 
@@ -543,7 +542,7 @@ verify() {
 	done
 	bad=$(cd "$1" && sha256sum -c SHA256SUMS 2>/dev/null | sed -n 's/: FAILED.*//p' | tr '\n' ' ')
 	[ -z "$bad" ] || fail "$release is damaged, these files are not as its SHA256SUMS says: ${bad% }. Get the release again; nothing was changed"
-	(cd "$1" && sha256sum -c SHA256SUMS >/dev/null 2>&1) || fail "$release is damaged, its SHA256SUMS cannot be read: get the release again; nothing was changed"
+	is_whole "$1" || fail "$release is damaged, its SHA256SUMS cannot be read: get the release again; nothing was changed"
 }
 
 check() {
@@ -553,7 +552,11 @@ check() {
 	[ -z "$foreign" ] || fail "these files are not of this installation and are left alone; remove them or their package first:
 $foreign
 nothing was changed"
-	if [ -e "$CONFIG" ]; then check_config; fi
+	if [ -e "$CONFIG" ]; then
+		check_config "$CONFIG"
+	elif [ "$kind" ]; then
+		check_config "$(config_of_kind "$unpacked")"
+	fi
 }
 
 check_node() {
@@ -566,9 +569,12 @@ check_node() {
 		fail "$node_file is Node $found, too old: at least $MIN_NODE is needed. Install a newer one, or name it with --node FILE; nothing was changed"
 }
 
+# The file of --config: one of the release, or any.
+config_of_kind() { if [ -e "$1/config/$kind.json" ]; then echo "$1/config/$kind.json"; else echo "$kind"; fi; }
+
 # By the program that is to run with it.
 check_config() {
-	said=$(timeout 60 "$unpacked/tunnel-agent" config check --config "$CONFIG" 2>&1 </dev/null 9>&-)
+	said=$(timeout 60 "$unpacked/tunnel-agent" config check --config "$1" 2>&1 </dev/null 9>&-)
 	code=$?
 	case $code in
 	0) return 0 ;;
@@ -576,10 +582,10 @@ check_config() {
 	*) fail "the program of $release does not run here (exit code $code): $said; nothing was changed" ;;
 	esac
 	if [ "$force" ]; then
-		say "note: version $to refuses $CONFIG, and goes on for --force:
+		say "note: version $to refuses $1, and goes on for --force:
 $said"
 	else
-		fail "version $to refuses $CONFIG; put it right, or go on with --force:
+		fail "version $to refuses $1; put it right$([ "$command" != upgrade ] || echo ', or go on with --force'):
 $said
 nothing was changed"
 	fi
@@ -593,12 +599,18 @@ place() {
 		say "would make $folder"
 		return
 	fi
-	if [ -d "$folder" ]; then
-		mv "$folder" "$folder.old.tmp" || return
+	if [ -d "$folder" ] && same_release "$unpacked" "$folder" && is_whole "$folder"; then
+		# The one that is linked, perhaps: so it stays where it is.
+		rm -rf "$unpacked"
+		[ -z "$node" ] || swap_link "$node" "$folder/node" || return
+	else
+		[ ! -d "$folder" ] || mv "$folder" "$folder.old.tmp" || return
+		mv "$unpacked" "$folder" && to_disk "$VERSIONS" || return
+		rm -rf "$folder.old.tmp"
 	fi
-	mv "$unpacked" "$folder" && to_disk "$VERSIONS" && write_file "$INSTALLER" <"$folder/install.sh"
-	rm -rf "$folder.old.tmp"
+	write_file "$INSTALLER" <"$folder/install.sh"
 }
+is_whole() { (cd "$1" && sha256sum -c SHA256SUMS >/dev/null 2>&1); }
 
 same_release() { cmp -s "$1/SHA256SUMS" "$2/SHA256SUMS"; }
 
@@ -621,12 +633,12 @@ switch_to() {
 
 first_config() {
 	[ ! -e "$CONFIG" ] || return 0
-	source=$HOME_DIR/versions/$to/config/$kind.json
-	[ -z "$kind" ] || [ -e "$source" ] || source=$kind
-	say "config: the first one, $CONFIG${kind:+, from $source}"
+	source=''
+	if [ "$kind" ]; then source=$(config_of_kind "$folder"); fi
+	say "config: the first one, $CONFIG${source:+, from $source}"
 	if [ "$dry" ]; then return 0; fi
 	make_dir "$CONFIG_DIR" || return
-	if [ "$kind" ]; then
+	if [ "$source" ]; then
 		(umask 077 && write_file "$CONFIG" <"$source")
 	else
 		"$HOME_DIR/versions/$to/tunnel-agent" config init --config "$CONFIG" >/dev/null
@@ -926,9 +938,10 @@ take_lock() {
 		printf 'install.sh: another installer is at work: %s. Wait for its end: install.sh status\n' "$(cat "$LOCK")" >&2
 		exit $EXIT_BUSY
 	fi
-	: >"$LOCK"
-	say "process $$, $command" >&9
+	name_holder
 }
+# Whom a signal reaches that is to cancel: the guard, as soon as there is one.
+name_holder() { : >"$LOCK" && say "process $$, $command" >&9; }
 holder() {
 	[ -e "$LOCK" ] || return 0
 	(exec 8<"$LOCK" && flock -n 8) || cat "$LOCK"
@@ -959,6 +972,7 @@ detach() {
 # Waits for the worker, a group of processes of its own. One that was killed has changed nothing, or there is a journal.
 guard() {
 	trap '' HUP
+	name_holder
 	setsid sh "$self" @work "$@" &
 	worker=$!
 	trap 'kill -TERM -"$worker" 2>/dev/null' TERM INT
@@ -1062,6 +1076,7 @@ check_call() {
 	esac
 	[ "$command" != status ] || return 0
 	[ "$(id -u)" = 0 ] || fail "$command needs root: run it with sudo"
+	[ "$command" != boot ] || return 0
 	for tool in flock setsid timeout sha256sum awk; do
 		has "$tool" || fail "there is no program $tool here: install util-linux and coreutils, or a BusyBox with it"
 	done
