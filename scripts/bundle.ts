@@ -105,7 +105,8 @@ async function place(path: string, text: string, mode = 0o644): Promise<void> {
 }
 
 if (process.argv[1] === import.meta.filename) {
-  process.stdout.write(`${await bundle()}\n`);
-  await bundleGateway();
-  process.stdout.write(`${resolve(root, 'dist/tunnel-gateway.cjs')}\n`);
+  const folder = resolve(process.argv[2] ?? join(root, 'dist'));
+  await bundle(join(folder, 'tunnel-agent.cjs'));
+  await bundleGateway(folder);
+  process.stdout.write(`${join(folder, 'tunnel-agent.cjs')}\n${join(folder, 'tunnel-gateway.cjs')}\n`);
 }

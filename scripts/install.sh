@@ -417,6 +417,7 @@ restart_sshd() {
 
 # What the running service says: sets $version $pid $http $tunnel (each empty where nothing is known).
 ask() {
+	# Without our lock: BusyBox's timeout leaves a process that looks after it for a second more.
 	answer=$(timeout 30 "$PROGRAM" status --json 2>/dev/null </dev/null 9>&-) || answer=''
 	version=$(field '  "version": "\(.*\)",*')
 	pid=$(field '  "pid": \([0-9]*\),*')
@@ -567,7 +568,7 @@ check_node() {
 
 # By the program that is to run with it.
 check_config() {
-	said=$(timeout 60 "$unpacked/tunnel-agent" config check --config "$CONFIG" 2>&1 </dev/null)
+	said=$(timeout 60 "$unpacked/tunnel-agent" config check --config "$CONFIG" 2>&1 </dev/null 9>&-)
 	code=$?
 	case $code in
 	0) return 0 ;;
@@ -890,7 +891,7 @@ forget_key() {
 	if [ "$dry" ]; then
 		say 'would remove the paired key'
 	else
-		timeout 60 "$PROGRAM" pairing reset --yes </dev/null || say 'note: the paired key was not removed: see the line above'
+		timeout 60 "$PROGRAM" pairing reset --yes </dev/null 9>&- || say 'note: the paired key was not removed: see the line above'
 	fi
 }
 
@@ -991,6 +992,7 @@ allowed_for() {
 	upgrade) echo '--dry-run --node --force --within --steady' ;;
 	rollback) echo '--dry-run --within --steady --no-proof' ;;
 	uninstall) echo '--dry-run --purge' ;;
+	recover) echo '--within --steady' ;;
 	*) echo '' ;;
 	esac
 }
@@ -1128,7 +1130,7 @@ perform() {
 	upgrade) do_upgrade "$@" ;;
 	rollback) do_rollback ;;
 	uninstall) do_uninstall ;;
-	recover) do_recover ;;
+	recover) do_recover || [ $? = $EXIT_BACK ] ;;
 	esac
 }
 

@@ -41,6 +41,11 @@ need zsh zsh
 need fish fish
 need mmdebstrap mmdebstrap
 need systemd-nspawn systemd-container
+need man man-db
+need groff groff-base
+need lintian lintian
+need x86_64-linux-gnu-strip binutils-x86-64-linux-gnu
+need aarch64-linux-gnu-strip binutils-aarch64-linux-gnu
 if [ "$(uname -m)" != aarch64 ]; then
   need qemu-aarch64-static qemu-user-static
   [ -e /usr/aarch64-linux-gnu/lib/libatomic.so.1 ] ||

@@ -112,6 +112,9 @@ export async function makeBoard(t: Test, debian: Debian): Promise<Board> {
     const first = await until('the first process of the board', () => {
       if (holder.exitCode !== null) throw new Error(`the board did not start:\n${said}`);
       return children(holder.pid ?? 0).find((pid) => nameOf(pid) === name);
+    }).catch(async (error: unknown) => {
+      await endChild(holder, 'SIGKILL');
+      throw error;
     });
     on = { holder, exited, first };
     const up =

@@ -27,8 +27,7 @@ export async function installPackage(source: string, target: string, { name, ini
   await mkdir(target, { recursive: true });
   await writeFile(
     makefile,
-    `SHELL = /bin/bash
-INSTALL = install
+    `INSTALL = install
 SED = sed -i -e
 TARGET_DIR = ${target}
 BR2_EXTERNAL_ZEROFORCE_PATH = ${BOARD}

@@ -24,11 +24,11 @@ export const BROKEN = {
 /** Stands in the program where its version is; as long as a real one. */
 const PLACEHOLDER = '0.0.0-placeholder';
 
-/**
- * Releases of several versions, of one bundling.
- * @returns a function that makes `zeroforce-agent-VERSION.tar.gz` and gives its path
- */
-export async function releases(t: Test): Promise<(version: string, broken?: keyof typeof BROKEN) => Promise<string>> {
+/** Makes `zeroforce-agent-VERSION.tar.gz` and gives its path. */
+export type Releases = (version: string, broken?: keyof typeof BROKEN) => Promise<string>;
+
+/** Releases of several versions, of one bundling. */
+export async function releases(t: Test): Promise<Releases> {
   const folder = mkdtempSync(join(tmpdir(), 'zeroforce-releases-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   await tar(['-xzf', await release(folder, PLACEHOLDER), '-C', folder]);
@@ -67,6 +67,11 @@ export async function stubRelease(
   await put('tunnel-agent', STUB_PROGRAM, 0o755);
   await put('init/S70zeroforce', `${STUB_SCRIPT}# of ${version}\n`, 0o755);
   await put('init/S71zeroforce-sshd', '#!/bin/sh\n', 0o755);
+  for (const name of ['zeroforce', 'zeroforce-sshd']) {
+    const does = name === 'zeroforce' ? '/opt/zeroforce/current/init/S70zeroforce start' : '/bin/true';
+    await put(`init/${name}.service`, `[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=${does}\n${WANTED}`);
+    await put(`init/${name}.openrc`, `#!/sbin/openrc-run\nstart() {\n\t${does}\n}\n`, 0o755);
+  }
   await put('init/zeroforce-supervise', '#!/bin/sh\n', 0o755);
   await put('sysctl/90-zeroforce.conf', 'net.ipv4.tcp_retries2 = 5\n');
   await put('man/tunnel-agent.1', `of ${version}\n`);
@@ -75,6 +80,8 @@ export async function stubRelease(
   await writeSums(to);
   return pack(folder, name);
 }
+
+const WANTED = '[Install]\nWantedBy=multi-user.target\n';
 
 const STUB_PROGRAM = `#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")

@@ -13,7 +13,7 @@ const START = `
   wait_for() { for i in $(seq 150); do if eval "$1"; then return; fi; sleep 0.1; done; echo "in vain: $1" >&2; exit 9; }
   ended_and_back() { read -r before _ </run/some.child; kill -9 "$before"; wait_for 'read -r now _ </run/some.child && [ "$now" != "$before" ] && kill -0 "$now"'; }
   program() { printf '#!/bin/sh\\n%s\\n' "$1" >/tmp/some; chmod 755 /tmp/some; }
-  syslogd() { /bin/busybox syslogd -n -O /tmp/log & wait_for '[ -S /dev/log ]'; }
+  syslogd() { /bin/busybox syslogd -n -O /tmp/log & syslogd=$!; wait_for '[ -S /dev/log ]'; }
 `;
 
 t.test('zeroforce-supervise', requires(...NEEDS_BOARD), async (t: Test) => {
@@ -55,7 +55,7 @@ t.test('zeroforce-supervise', requires(...NEEDS_BOARD), async (t: Test) => {
       program 'while :; do echo "a long word, said again and again"; done'
       supervise start $PIDFILE /tmp/some || exit
       wait_for '[ -s /tmp/log ]'
-      kill -STOP $(pidof syslogd)
+      kill -STOP $syslogd
       sleep 1
       ended_and_back
       ended_and_back

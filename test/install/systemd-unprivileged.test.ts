@@ -31,6 +31,15 @@ t.test('the service without root', requires(...NEEDS_BOARD), async (t) => {
   await board.must('systemctl reload zeroforce');
   const paired = await expectPairs(t, board);
 
+  /** The checks, made within the sandbox of the unit. */
+  const diagnoseInside = async (options: string) => {
+    const command = `tunnel-agent diagnose --json ${options} >/run/zeroforce/inside.json`;
+    await dropIn(board, 'zeroforce', 'examine', `ExecStartPost=-/bin/sh -c "${command}"`);
+    await board.must('systemctl restart zeroforce');
+    await noDropIn(board, 'zeroforce', 'examine');
+    return JSON.parse(await board.must('cat /run/zeroforce/inside.json')) as Checks;
+  };
+
   await t.test('by the page: whoever is paired stays so', async (t) => {
     for (const block of commandsOf(PAGE, 'Without root')) await board.must(`set -e\n${block}`);
     t.equal(await property(board, 'zeroforce', 'ActiveState'), 'active');
@@ -47,16 +56,8 @@ t.test('the service without root', requires(...NEEDS_BOARD), async (t) => {
   });
 
   await t.test('what it cannot see for itself is unknown, and root sees it', async (t) => {
-    await dropIn(
-      board,
-      'zeroforce',
-      'examine',
-      'ExecStartPost=-/bin/sh -c "tunnel-agent diagnose --json >/run/zeroforce/inside.json"',
-    );
-    await board.must('systemctl restart zeroforce');
-    const inside = JSON.parse(await board.must('cat /run/zeroforce/inside.json')) as Checks;
+    const inside = await diagnoseInside('');
     const outside = JSON.parse((await board.sh('tunnel-agent diagnose --json')).stdout) as Checks;
-    await noDropIn(board, 'zeroforce', 'examine');
     t.strictSame(
       inside.checks.filter(({ status }) => status === 'fail').map(({ id, summary }) => [id, summary]),
       [],
@@ -70,6 +71,25 @@ t.test('the service without root', requires(...NEEDS_BOARD), async (t) => {
       inside.checks.find(({ id }) => id === 'firewall.inbound'),
       { status: 'unknown' },
     );
+  });
+
+  await t.test('a server that may run out of its sight is not said to have stopped', async (t) => {
+    await board.must('kill $(cat /run/sshd.pid)');
+    const inside = await diagnoseInside('--only sshd.running,sshd.listens');
+    t.match(
+      inside.checks.find(({ id }) => id === 'sshd.running'),
+      { status: 'unknown', summary: /are hidden/ },
+    );
+    t.match(
+      inside.checks.find(({ id }) => id === 'sshd.listens'),
+      { status: 'fail', summary: /^Nothing listens on port 22/ },
+    );
+    const outside = JSON.parse((await board.sh('tunnel-agent diagnose --json --only sshd.running')).stdout) as Checks;
+    t.match(
+      outside.checks.find(({ id }) => id === 'sshd.running'),
+      { status: 'fail', remedy: /systemctl start ssh\.service/ },
+    );
+    await maintenanceSshd(board);
   });
 
   await t.test('a reset by root ends the session of the old client, which the service cannot', async (t) => {

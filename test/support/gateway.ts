@@ -2,11 +2,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { endChild, type Output, run, withoutTap } from './processes.ts';
+import { GATEWAY_PROGRAM } from './programs.ts';
 import { until } from './until.ts';
 
-export const GATEWAY_PROGRAM = resolve(import.meta.dirname, '../../../bin/tunnel-gateway');
+export { GATEWAY_PROGRAM };
 
 /** The gateway as a process of its own, with a data folder of its own. */
 export interface TunnelGateway {

@@ -2,12 +2,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { DeviceStatus } from '../../src/device.ts';
 import { endChild, freePort, type Output, run, withoutTap } from './processes.ts';
+import { AGENT_PROGRAM } from './programs.ts';
 import { until } from './until.ts';
 
-export const PROGRAM = resolve(import.meta.dirname, '../../../bin/tunnel-agent');
+export const PROGRAM = AGENT_PROGRAM;
 
 /** The device service as a process of its own, in a folder of its own. */
 export interface Service {

@@ -1,12 +1,39 @@
+import { statSync } from 'node:fs';
 import { basename } from 'node:path';
 import t, { type Test } from 'tap';
 import { agentDeb, gatewayDeb, nodeDeb } from '../../scripts/deb.ts';
+import { run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
 import { type Board, makeBoard, NEEDS_BOARD } from './board.ts';
 import { commandsOf } from './page.ts';
 import { expectPairs } from './use.ts';
 
-const NEEDS = requires(...NEEDS_BOARD, 'dpkg-deb', 'x86_64-linux-gnu-strip');
+/** `make test-deb`: what takes longer. The agent's own package is tried by deb.test.ts. */
+const NEEDS = requires(...NEEDS_BOARD, 'dpkg-deb', 'lintian', 'x86_64-linux-gnu-strip', 'aarch64-linux-gnu-strip');
+
+t.test('every package as it ships: lintian, processor, sizes', { ...NEEDS, timeout: 900_000 }, async (t: Test) => {
+  const folder = t.testdir();
+  const debs = [
+    await agentDeb({ outFolder: folder }),
+    await gatewayDeb({ outFolder: folder }),
+    await nodeDeb('amd64', { outFolder: folder }),
+    await nodeDeb('arm64', { outFolder: folder }),
+  ];
+  const { code, stdout } = await run('lintian', ['--allow-root', '--tag-display-limit', '0', ...debs], {
+    timeoutMs: 900_000,
+  });
+  t.strictSame({ code, stdout }, { code: 0, stdout: '' });
+  for (const deb of debs) {
+    const size = await run('dpkg-deb', ['-f', deb, 'Package', 'Architecture', 'Installed-Size']);
+    t.comment(`${basename(deb)}: ${statSync(deb).size} bytes`, size.stdout.trim().replaceAll('\n', ', '));
+  }
+  const arm = await run('sh', [
+    '-c',
+    'dpkg-deb --fsys-tarfile "$0" | tar -xO ./usr/lib/zeroforce/node | head -c 20 | od -An -tx1',
+    debs[3] ?? '',
+  ]);
+  t.match(arm.stdout, /^ 7f 45 4c 46[\s\S]* b7 00/, 'an ELF file for aarch64');
+});
 
 const follow = (board: Board, script: string) =>
   board.must(`export DEBIAN_FRONTEND=noninteractive; cd /tmp; set -e\n${script}`);

@@ -1,0 +1,258 @@
+import t from 'tap';
+import { requires } from '../support/requires.ts';
+import { NEEDS_BOARD } from './board.ts';
+import { stubBoard } from './stub-board.ts';
+
+/** Everything that a script could have changed, as a list to compare. */
+const EVERYTHING = `everything() { find /etc /opt /usr/bin /usr/lib/zeroforce /usr/local /run -xdev 2>/dev/null | grep -v 'zeroforce-install' | sort; }`;
+const CHANGED_NOTHING = `everything >/tmp/after; cmp /tmp/before /tmp/after && echo UNCHANGED`;
+
+t.test('install.sh, under BusyBox', requires(...NEEDS_BOARD), async (t) => {
+  const onBoard = await stubBoard(t);
+
+  for (const [what, spoil, said] of [
+    [
+      'that was cut short',
+      'head -c 9000 /releases/zeroforce-agent-1.1.tar.gz >/tmp/r.tar.gz',
+      /is cut short|cannot be unpacked/,
+    ],
+    [
+      'in which a file is another one',
+      'cp -R /releases/zeroforce-agent-1.1 /tmp/r.tar.gz; echo x >>/tmp/r.tar.gz/tunnel-agent.cjs',
+      /is damaged, these files .*: tunnel-agent\.cjs\./,
+    ],
+    [
+      'whose list of sums was cut short',
+      'cp -R /releases/zeroforce-agent-1.1 /tmp/r.tar.gz; head -n 3 /releases/zeroforce-agent-1.1/SHA256SUMS >/tmp/r.tar.gz/SHA256SUMS',
+      /is damaged, .* is not in its SHA256SUMS/,
+    ],
+    [
+      'without a program',
+      'cp -R /releases/zeroforce-agent-1.1 /tmp/r.tar.gz; rm /tmp/r.tar.gz/tunnel-agent.cjs',
+      /is incomplete, tunnel-agent\.cjs is missing/,
+    ],
+    ['that is something else', 'echo nothing | gzip >/tmp/r.tar.gz', /cannot be unpacked|no release/],
+  ] as const) {
+    t.test(`refuses a release ${what}, and changes nothing`, async (t) => {
+      const { stdout, stderr } = await onBoard(`${EVERYTHING}
+        installed; everything >/tmp/before
+        ${spoil}
+        installer upgrade /tmp/r.tar.gz $Q; echo "code $?"
+        rm -f /opt/zeroforce/outcome; grep -v outcome /tmp/before >/tmp/b; mv /tmp/b /tmp/before
+        ${CHANGED_NOTHING}; running; installer status`);
+      t.match(stdout, said, stderr);
+      t.match(stdout, /code 1\n/);
+      t.match(stdout, /UNCHANGED\n1\.0\n/);
+    });
+  }
+
+  t.test('a dry run tells each step and changes nothing', async (t) => {
+    const { stdout, stderr } = await onBoard(`${EVERYTHING}
+      everything >/tmp/before
+      sh /releases/zeroforce-agent-1.0/install.sh install --dry-run; echo "code $?"; ${CHANGED_NOTHING}
+      installed; everything >/tmp/before
+      upgrade 1.1 --dry-run; echo "code $?"; ${CHANGED_NOTHING}
+      upgrade 1.1 >/dev/null; everything >/tmp/before
+      installer rollback --dry-run $Q; echo "code $?"; ${CHANGED_NOTHING}
+      installer uninstall --purge --dry-run; echo "code $?"; ${CHANGED_NOTHING}
+      running; ls /tmp`);
+    t.equal(stdout.match(/code 0\nUNCHANGED\n/g)?.length, 4, stdout + stderr);
+    t.match(
+      stdout,
+      /would write \/etc\/init\.d\/S70zeroforce[\s\S]*would link \/opt\/zeroforce\/current to versions\/1\.1/,
+    );
+    t.match(stdout, /\n1\.1\nafter\nbefore\n$/, 'nothing left in /tmp');
+  });
+
+  t.test('a disk that is full before the switch changes nothing', async (t) => {
+    const { stdout, stderr } = await onBoard(`${EVERYTHING}
+      mkdir /opt/zeroforce && mount -t tmpfs -o size=600k tmpfs /opt/zeroforce
+      installed; everything | grep -v outcome >/tmp/before
+      dd if=/dev/zero of=/opt/zeroforce/filler bs=1k 2>/dev/null
+      upgrade 1.1; echo "code $?"
+      rm -f /opt/zeroforce/filler /opt/zeroforce/outcome
+      ${CHANGED_NOTHING}; running; current
+      upgrade 1.1 >/dev/null; echo "code $?"; running`);
+    t.match(
+      stdout,
+      /cannot be unpacked to .*, where \d+ KiB are free: see the line above; nothing was changed\ncode 1\n/,
+      stderr,
+    );
+    t.match(stdout, /UNCHANGED\n1\.0\n1\.0\ncode 0\n1\.1\n/, 'and with room again it goes on');
+  });
+
+  t.test('a disk that is full in the midst brings the old version back', async (t) => {
+    const { stdout, stderr } = await onBoard(`
+      installed; mkdir -p /usr/local/share/man/man1
+      mount -t tmpfs -o size=8k tmpfs /usr/local/share/man/man1 && dd if=/dev/zero of=/usr/local/share/man/man1/filler bs=1k 2>/dev/null
+      upgrade 1.1; echo "code $?"
+      running; current; ls -A /opt/zeroforce/versions /usr/local/share/man/man1; [ -e /opt/zeroforce/journal ] || echo NO JOURNAL`);
+    t.match(
+      stdout,
+      /was taken back, its files cannot be written; version 1\.0 runs again\ncode 3\n1\.0\n1\.0\n/,
+      stderr,
+    );
+    t.match(stdout, /versions:\n1\.0\n[\s\S]*NO JOURNAL/);
+  });
+
+  t.test('a version that does not answer, or loses the tunnel, is taken back', async (t) => {
+    const { stdout, stderr } = await onBoard(`installed
+      upgrade 1.2; echo "code $?"; running; current; upgrade 1.3; echo "code $?"; running; ls -A /opt/zeroforce/versions`);
+    t.match(
+      stdout,
+      /was taken back, its service does not answer; version 1\.0 runs again\ncode 3\n1\.0\n1\.0\n/,
+      stderr,
+    );
+    t.match(stdout, /was taken back, it has no tunnel session, [^\n]*; version 1\.0 runs again\ncode 3\n1\.0\n1\.0\n$/);
+  });
+
+  t.test('a configuration that the new version refuses stops the upgrade, or goes on with --force', async (t) => {
+    const { stdout } = await onBoard(`installed
+      upgrade 1.4; echo "code $?"; running
+      upgrade 1.4 --force; echo "code $?"; running`);
+    t.match(
+      stdout,
+      /version 1\.4 refuses \/etc\/zeroforce\/config\.json; .*--force:\nhttp\.port: 0 is not allowed\nnothing was changed\ncode 1\n1\.0\n/,
+    );
+    t.match(stdout, /goes on for --force[\s\S]*code 0\n1\.4\n$/);
+  });
+
+  t.test('two at once: the second names the first', async (t) => {
+    const { stdout, stderr } = await onBoard(`installed
+      { installer upgrade /releases/zeroforce-agent-1.2.tar.gz --steady 0 --within 3 >/tmp/first; echo "first $?" >>/tmp/first; } &
+      until grep -q '^step prove' /opt/zeroforce/journal 2>/dev/null; do sleep 0.1; done
+      upgrade 1.1; echo "second $?"; installer status; wait; cat /tmp/first; running`);
+    t.match(stderr, /another installer is at work: process \d+, upgrade\. Wait for its end/);
+    t.match(
+      stdout,
+      /second 75\n[\s\S]*now: +process \d+, upgrade; its log: \/run\/zeroforce-install\.log\n[\s\S]*first 3\n1\.0\n/,
+    );
+  });
+
+  t.test('a worker that is killed is taken back by its guard; when both are killed, by `recover`', async (t) => {
+    const { stdout, stderr } = await onBoard(`installed
+      begin() {
+        rm -f /opt/zeroforce/outcome
+        installer upgrade /releases/zeroforce-agent-1.2.tar.gz --within 20 --steady 0 >/tmp/said 2>&1 & front=$!
+        until grep -q '^step prove' /opt/zeroforce/journal 2>/dev/null; do sleep 0.1; done
+      }
+      named() { grep -l -a "install.sh.$1" /proc/[0-9]*/cmdline 2>/dev/null | cut -d / -f 3; }
+      begin; kill -9 $(named @work); wait $front; echo "code $?"; running; cat /opt/zeroforce/outcome
+      begin; kill -9 $(named @guard) $(named @work); wait $front; echo "code $?"; running
+      until flock -n /run/zeroforce-install.lock true; do sleep 0.1; done
+      installer status; upgrade 1.1; echo "code $?"
+      installer recover $Q; echo "code $?"; running; upgrade 1.1; echo "code $?"`);
+    t.match(
+      stdout,
+      /code 3\n1\.0\nupgrade to version 1\.2 was taken back, its process was ended in the step prove; version 1\.0 runs again\n/,
+      stderr,
+    );
+    t.match(
+      stdout,
+      /code 137\n[\s\S]*was interrupted in the step prove; end it with: sh \/opt\/zeroforce\/install\.sh recover/,
+    );
+    t.match(stdout, /[\s\S]*version 1\.0 runs again\ncode 0\n1\.0\n[\s\S]*version 1\.1 runs[^\n]*\ncode 0\n$/);
+  });
+
+  t.test('a file that somebody edited is kept, the new one beside it; uninstalling keeps it apart', async (t) => {
+    const { stdout, stderr } = await onBoard(`installed
+      echo '# mine' >>/etc/init.d/S70zeroforce; echo 'net.core.somaxconn = 1' >/etc/sysctl.d/90-zeroforce.conf
+      upgrade 1.1; echo "code $?"; tail -n 1 /etc/init.d/S70zeroforce /etc/init.d/.S70zeroforce.new; ls -l /etc/init.d/.S70zeroforce.new | cut -c 1-10
+      installer status | grep edited
+      installer uninstall; ls -A /etc/init.d /etc/zeroforce /etc/zeroforce/kept /opt; [ ! -e /etc/sysctl.d/90-zeroforce.conf ] || echo STILL THERE`);
+    t.match(
+      stdout,
+      /kept, it was edited: \/etc\/init\.d\/S70zeroforce; what this version has: \/etc\/init\.d\/\.S70zeroforce\.new\n/,
+      stderr,
+    );
+    t.match(stdout, /code 0\n[\s\S]*# mine\n[\s\S]*# of 1\.1\n/);
+    t.match(stdout, /edited: +\/etc\/init\.d\/S70zeroforce\nedited: +\/etc\/sysctl\.d\/90-zeroforce\.conf\n/);
+    t.match(
+      stdout,
+      /\/etc\/init\.d:\nrcS\n\n\/etc\/zeroforce:\nconfig\.json\nkept\n\n\/etc\/zeroforce\/kept:\n90-zeroforce\.conf\nS70zeroforce\n\n\/opt:\n$/,
+    );
+  });
+
+  t.test('what belongs to others is left alone, and named', async (t) => {
+    const { stdout, stderr } = await onBoard(`
+      echo theirs >/etc/sysctl.d/90-zeroforce.conf; ln -s /bin/true /usr/bin/tunnel-agent
+      sh /releases/zeroforce-agent-1.0/install.sh install $Q; echo "code $?"; cat /etc/sysctl.d/90-zeroforce.conf; ls /opt
+      rm /etc/sysctl.d/90-zeroforce.conf /usr/bin/tunnel-agent
+      printf 'Package: zeroforce\nStatus: install ok installed\nVersion: 0.9\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n\n' >>/var/lib/dpkg/status
+      sh /releases/zeroforce-agent-1.0/install.sh install $Q; echo "code $?"; ls -A /opt /opt/zeroforce/versions`);
+    t.match(
+      stdout,
+      /left alone[^\n]*:\n\/etc\/sysctl\.d\/90-zeroforce\.conf\n\/usr\/bin\/tunnel-agent\nnothing was changed\ncode 1\ntheirs\n/,
+      stderr,
+    );
+    t.match(stderr, /the Debian package zeroforce is installed here/);
+    t.match(stdout, /code 1\n\/opt:\nzeroforce\n\n\/opt\/zeroforce\/versions:\n$/);
+  });
+
+  t.test('a Node that is missing, too old or none is refused', async (t) => {
+    const { stdout, stderr } = await onBoard(`
+      try() { sh /releases/zeroforce-agent-1.0/install.sh install $Q "$@"; echo "code $?"; }
+      fake() { printf '#!/bin/sh\necho %s\n' "$1" >/usr/local/bin/node; }
+      fake v20.18.3; try; fake v18.19.0; try; fake hello; try --node /usr/local/bin/node; rm /usr/local/bin/node; try
+      try --node /nowhere/node; ls -A /opt/zeroforce/versions`);
+    t.match(
+      stdout,
+      /node is Node v20\.18\.3, too old: at least 20\.19 is needed\..*--node FILE; nothing was changed\ncode 1\n/,
+      stderr,
+    );
+    t.match(stdout, /Node v18\.19\.0, too old/);
+    t.match(stdout, /is no Node: it calls itself "hello"/);
+    t.match(stdout, /there is no node in PATH: install Node 20\.19 or later/);
+    t.match(stdout + stderr, /\/nowhere\/node/);
+    t.equal(stdout.match(/code 0/), null);
+  });
+
+  t.test('an init system that lacks what is needed, and one that nobody knows, are refused', async (t) => {
+    const { stdout, stderr } = await onBoard(`
+      try() { sh /releases/zeroforce-agent-1.0/install.sh install $Q "$@"; echo "code $?"; }
+      try --init sysv; try --init upstart; mv /sbin/rc-update /sbin/rc-update.gone; try --init openrc
+      echo 'true' >/etc/init.d/rcS; try --init busybox; rm /etc/init.d/rcS /etc/inittab; try; ls -A /opt`);
+    t.match(stderr, /--init sysv: there is no folder \/etc\/rc2\.d\. Name the init system/);
+    t.match(stderr, /--init upstart: allowed are systemd openrc busybox sysv none/);
+    t.match(stderr, /--init openrc: there is no rc-update here/);
+    t.match(stderr, /--init busybox: there is no \/etc\/init\.d\/rcS that starts/);
+    t.match(stderr, /--init could not be detected: allowed are/);
+    t.equal(stdout, 'code 1\ncode 2\ncode 1\ncode 1\ncode 2\n');
+  });
+
+  t.test('a wrong command line says what is allowed', async (t) => {
+    const { stdout, stderr } = await onBoard(`
+      try() { sh /releases/zeroforce-agent-1.0/install.sh "$@"; echo "code $?"; }
+      try; try upgarde; try install --purge; try install --within soon; try install --init; try upgrade; try rollback x; try uninstall
+      try install /nowhere; try --help | head -n 1`);
+    t.match(stderr, /a command is missing: install, upgrade, rollback, uninstall or status/);
+    t.match(stderr, /there is no command "upgarde"; allowed are/);
+    t.match(stderr, /install takes no option --purge; allowed: --dry-run/);
+    t.match(stderr, /--within and --steady take whole seconds from 0 to 99999, not "soon"/);
+    t.match(stderr, /--init needs a value/);
+    t.match(stderr, /nothing is installed below \/opt\/zeroforce: use install\.sh install/);
+    t.match(stderr, /rollback takes no release, and got x/);
+    t.match(stderr, /there is no release \/nowhere: name a file/);
+    t.equal(
+      stdout.replaceAll('code ', ''),
+      '2\n2\n2\n2\n2\n1\n2\n1\n1\nusage: install.sh COMMAND [OPTION...] [RELEASE]\n',
+    );
+  });
+
+  t.test('the same version again repairs; another build of it and another version are refused', async (t) => {
+    const { stdout, stderr } = await onBoard(`installed
+      rm /etc/init.d/S70zeroforce /usr/bin/tunnel-agent; installed; echo "code $?"; running
+      cp -R /releases/zeroforce-agent-1.0 /tmp/other; cd /tmp/other; echo x >>tunnel-agent.cjs
+      grep -v tunnel-agent.cjs SHA256SUMS >sums; sha256sum tunnel-agent.cjs >>sums; mv sums SHA256SUMS; cd /
+      sh /tmp/other/install.sh install $Q; echo "code $?"; installer upgrade /tmp/other $Q; echo "code $?"
+      sh /releases/zeroforce-agent-1.1/install.sh install $Q; echo "code $?"
+      upgrade 1.0; echo "code $?"; ls -A /opt/zeroforce/versions`);
+    t.match(stdout, /^code 0\n1\.0\n/, stderr);
+    t.match(
+      stdout,
+      /another build of version 1\.0 is installed: [^\n]*\ncode 1\n[\s\S]*another build of version 1\.0 is installed: [^\n]*\ncode 1\n/,
+    );
+    t.match(stdout, /version 1\.0 is installed already: use install\.sh upgrade[^\n]*\ncode 1\n/);
+    t.match(stdout, /version 1\.0 is installed already: nothing was changed\ncode 0\n1\.0\n$/);
+  });
+});
