@@ -37,8 +37,8 @@ test: setup check ## set everything up, check and test everything
 	@node build/scripts/bundle.js build/programs >/dev/null
 	@ZEROFORCE_TEST_PROGRAMS=$(CURDIR)/build/programs $(BIN)/tap --reporter=./build/scripts/tap-reporter.js $(TESTS)
 
-test-migrate: build ## cut a migration off by kills and power cuts, on a board of its own (3 minutes)
-	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=900 --reporter=./build/scripts/tap-reporter.js build/test/migrate/cut-off.slow.js
+test-migrate: build ## cut a migration off by kills and power cuts, on boards of their own (3 minutes)
+	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=900 --reporter=./build/scripts/tap-reporter.js build/test/migrate/cut-off.slow.js build/test/migrate/openrc.slow.js
 
 test-pi: build ## the package on an emulated Raspberry Pi, from the start of its kernel to a paired tunnel (20 minutes)
 	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=3600 --reporter=./build/scripts/tap-reporter.js build/test/pi/raspberry.js
