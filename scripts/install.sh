@@ -428,7 +428,7 @@ hold() {
 	timeout 120 "$VERSIONS/$to/tunnel-agent" migrate --dry-run --quiet >/dev/null 2>&1 </dev/null 9>&-
 	[ $? = 3 ] || return 0
 	held=zeroforce
-	[ ! -e /opt/beamer/beamer-ssh-tunnel ] || held='zeroforce zeroforce-sshd'
+	if [ -e /opt/beamer/beamer-ssh-tunnel ] || netstat -ltn 2>/dev/null | grep -q ':8007 '; then held='zeroforce zeroforce-sshd'; fi
 	[ "$init" = busybox ] || return 0
 	# By this name rcS does not start it, and the migration finds it.
 	for name in $held; do
