@@ -168,4 +168,35 @@ t.test('install.sh refuses, under BusyBox', requires(...NEEDS_BOARD), async (t) 
       '2\n2\n2\n2\n2\n1\n2\n1\n1\nusage: install.sh COMMAND [OPTION...] [RELEASE]\n',
     );
   });
+
+  t.test('beside software of an earlier version nothing of ours starts, now or at boot', async (t) => {
+    const { stdout, stderr } = await onBoard(`
+      : >/run/earlier; mkdir -p /opt/beamer; : >/opt/beamer/beamer-ssh-tunnel
+      sh /releases/zeroforce-agent-1.0/install.sh install $Q; echo "code $?"; running; ls /etc/init.d
+      boot; running; upgrade 1.1; echo "code $?"; running; ls /etc/init.d; installer status | grep edited
+      rm /run/earlier; mv /etc/init.d/K70zeroforce /etc/init.d/S70zeroforce; boot; running
+      upgrade 1.3 >/dev/null; running; installer uninstall >/dev/null; ls /etc/init.d`);
+    const waits = 'K70zeroforce\nK71zeroforce-sshd\nS69zeroforce-recover\nrcS\n';
+    t.match(stdout, `was not started. Next: tunnel-agent migrate\ncode 0\n${waits}`, stderr);
+    t.match(stdout, new RegExp(`version 1\\.1 is in place; .*not started.*\ncode 0\n${waits}1\\.1\n1\\.1\nrcS\n$`));
+  });
+
+  t.test('the running version is never removed, also where the one to go back to is gone', async (t) => {
+    const { stdout, stderr } = await onBoard(`installed
+      installer upgrade /releases/zeroforce-agent-1.1.tar.gz --within 9 --steady 5 >/tmp/said 2>&1 & front=$!
+      until grep -q '^step prove' /opt/zeroforce/journal 2>/dev/null; do sleep 0.1; done
+      kill -9 $(grep -l -a 'install.sh.@' /proc/[0-9]*/cmdline 2>/dev/null | cut -d / -f 3); wait $front
+      rm -r /opt/zeroforce/versions/1.0; boot; running; current; [ -e /opt/zeroforce/journal ] || echo NO JOURNAL`);
+    t.match(stdout, /1\.1\n1\.1\nNO JOURNAL\n$/, stderr);
+  });
+
+  t.test('what somebody else may write does not become a program of root', async (t) => {
+    const { stdout } = await onBoard(`
+      cp -R /releases/zeroforce-agent-1.0 /tmp/theirs; chown -R 1000:1000 /tmp/theirs; chmod -R go+w /tmp/theirs
+      mv /tmp/theirs /tmp/zeroforce-agent-1.0
+      tar -cf - -C /tmp zeroforce-agent-1.0 | gzip >/tmp/r.tar.gz
+      sh /releases/zeroforce-agent-1.0/install.sh install /tmp/r.tar.gz $Q >/dev/null; echo "code $?"
+      find /opt/zeroforce ! -type l '(' -perm -020 -o -perm -002 -o ! -user 0 ')'`);
+    t.equal(stdout, 'code 0\n');
+  });
 });
