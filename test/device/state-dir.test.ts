@@ -16,7 +16,7 @@ const NOT_STORED = {
 
 for (const [what, spoil, repair] of [
   ['full', 'head -c 1m /dev/zero > DIR/filler || true', 'rm DIR/filler'],
-  ['read-only', 'mount -o remount,ro none DIR', 'mount -o remount,rw none DIR'],
+  ['read-only', 'until mount -o remount,ro none DIR; do sleep 0.1; done', 'mount -o remount,rw none DIR'],
 ] as const) {
   t.test(`a ${what} state folder: setkey answers 500, the old key stays, the service goes on`, needs, async (t) => {
     const { service, folder, oldLine, newLine, inside } = await onSmallDisk(t, 'state');

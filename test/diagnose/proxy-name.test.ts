@@ -30,7 +30,7 @@ t.test('the name of the proxy', requires(...NEEDS_MACHINE), async (t) => {
     await dnsSays('silent');
     const startMs = performance.now();
     expectCause(t, await device.diagnose(), 'dns.proxy', /No DNS server gave an answer/);
-    t.ok(performance.now() - startMs < 15_000, 'nor does it hold up the end of the command');
+    t.ok(performance.now() - startMs < 25_000, 'nor does it hold up the end of the command');
   });
   await t.test('there is no such name', async (t) => {
     await dnsSays();
