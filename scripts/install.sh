@@ -296,8 +296,8 @@ END
 END
 	source=$1/sshd/beamer-ssh-tunnel
 	[ -e "$source" ] || return 0
-	sed -e "s|/opt/beamer/beamer-ssh-tunnel\\.d|$CONFIG_DIR/sshd_config.d|; s|/opt/beamer/beamer-ssh-tunnel|$CONFIG_DIR/sshd_config|" \
-		-e 's|/run/beamer-sshd\.pid|/run/zeroforce-sshd.pid|' "$source" >"$1/made/sshd_config"
+	# Its PidFile stays as it is: /run/zeroforce-sshd.pid is the supervisor's.
+	sed "s|/opt/beamer/beamer-ssh-tunnel|$CONFIG_DIR/sshd_config|" "$source" >"$1/made/sshd_config"
 }
 
 # Puts the files of the version in folder $1 in their places, and takes away those of another version that it has not.
