@@ -50,6 +50,7 @@ export async function tryInstaller(
   whole.match(await board.must(look), /configuration is valid[\s\S]*tunnel-agent 1\.0\.0 on/);
   await expectTunnel(whole, proxy);
   await expectPairs(whole, board);
+  whole.notMatch(await board.must('tunnel-agent migrate --dry-run'), /leave alone/, 'nothing of ours is unknown to it');
   if (init === 'busybox') {
     const status = await board.must('/etc/init.d/S71zeroforce-sshd status');
     whole.match(status, /^zeroforce-sshd runs \(process \d+\)$/m, 'it has its supervisor');
