@@ -296,8 +296,8 @@ END
 END
 	source=$1/sshd/beamer-ssh-tunnel
 	[ -e "$source" ] || return 0
-	sed -e "s|/opt/beamer/beamer-ssh-tunnel\\.d|$CONFIG_DIR/sshd_config.d|; s|/opt/beamer/beamer-ssh-tunnel|$CONFIG_DIR/sshd_config|" \
-		-e 's|/run/beamer-sshd\.pid|/run/zeroforce-sshd.pid|' "$source" >"$1/made/sshd_config"
+	# Its PidFile stays as it is: /run/zeroforce-sshd.pid is the supervisor's.
+	sed "s|/opt/beamer/beamer-ssh-tunnel|$CONFIG_DIR/sshd_config|" "$source" >"$1/made/sshd_config"
 }
 
 # Puts the files of the version in folder $1 in their places, and takes away those of another version that it has not.
@@ -800,7 +800,11 @@ exchange() {
 	reload_init
 	restart_sshd
 	is_held zeroforce || service restart zeroforce || give_up 'its service cannot be started'
-	step prove "within $within s, ready for $steady s; tunnel demanded: $had_tunnel"
+	if [ "$no_proof" ]; then
+		step prove 'left out, as --no-proof says'
+	else
+		step prove "within $within s, ready for $steady s; tunnel demanded: $had_tunnel"
+	fi
 	if [ "$dry" ]; then
 		say "would keep $from as the version before, and remove older ones"
 		outcome_unless_dry
@@ -814,6 +818,8 @@ exchange() {
 		outcome "version $to is in place; restart the service, and go back with rollback where it does not come up"
 	elif [ "$held" ]; then
 		outcome "version $to is in place; $HELD_SAYS"
+	elif [ "$no_proof" ]; then
+		outcome "version $to is in place, without proof; the version before, $from, is kept"
 	else
 		outcome "version $to runs; the version before, $from, is kept"
 	fi
@@ -1112,6 +1118,7 @@ check_call() {
 	case $command in
 	install | upgrade)
 		[ "$release" ] || release=$(dirname "$self")
+		[ "$release" != $HOME_DIR ] || wrong "$command needs a release: name a file zeroforce-agent-VERSION.tar.gz or a folder that it was unpacked to"
 		[ -e "$release" ] || fail "there is no release $release: name a file zeroforce-agent-VERSION.tar.gz or a folder that it was unpacked to"
 		release=$(readlink -f "$release")
 		;;

@@ -138,9 +138,7 @@ export async function nodePackage(architecture: NodeArchitecture, stage: string)
 /** The dedicated sshd's configuration, which deployed Beamers have elsewhere. */
 async function sshdConfig(): Promise<string> {
   const deployed = await readFile(join(root, PACKAGE, 'beamer-ssh-tunnel'), 'utf8');
-  return deployed
-    .replaceAll('/opt/beamer/beamer-ssh-tunnel', '/etc/zeroforce/sshd_config')
-    .replace('/run/beamer-sshd.pid', '/run/zeroforce-sshd.pid');
+  return deployed.replaceAll('/opt/beamer/beamer-ssh-tunnel', '/etc/zeroforce/sshd_config');
 }
 
 /** What lintian says and is meant so, each with its reason. */

@@ -114,10 +114,11 @@ async function entriesOf(init: InitSystem | null): Promise<Entry[]> {
   return [...units, ...scriptEntries(init), ...tableEntries()].filter(({ name, parts }) => !isOurEntry(name, parts));
 }
 
-/** Our own sshd serves the same configuration. */
+/** Our own sshd serves the same configuration, and install.sh, which the boot calls, names it. */
 function isOurEntry(name: string, parts: Entry['parts']): boolean {
   return (
-    /(?:^|\/)(?:[SK]\d\d)?zeroforce(?:-sshd)?(?:\.service)?$/.test(name) && parts.every(({ role }) => role === 'sshd')
+    /(?:^|\/)(?:[SK]\d\d)?zeroforce(?:-sshd|-recover)?(?:\.service)?$/.test(name) &&
+    parts.every(({ role }) => role === 'sshd')
   );
 }
 

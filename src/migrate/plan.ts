@@ -229,7 +229,7 @@ function notes(
   if (init === 'systemd' && !pairing.keysFile.startsWith('/root/.ssh/')) {
     const folder = pairing.keysFile.slice(0, pairing.keysFile.lastIndexOf('/'));
     said.push(
-      `The sandbox of zeroforce.service lets it write to /root/.ssh alone. So that pairing can replace the key in ${pairing.keysFile}, add ReadWritePaths=${folder} with: systemctl edit zeroforce`,
+      `The sandbox of zeroforce.service lets it write to /root/.ssh alone. So that pairing can replace the key in ${pairing.keysFile}, add BindPaths=-${folder} below [Service] with: systemctl edit zeroforce`,
     );
   }
   if (pairing.keys === 'unreadable') said.push(`${pairing.keysFile} cannot be read; the device counts as paired`);

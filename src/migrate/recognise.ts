@@ -7,6 +7,7 @@ import type { Part, Role } from './model.ts';
 const AGENT = /^(?:meeting[-_])?(?:tunnel_agent(?:\.py|\.sh)?|tunnel-agent\.(?:py|sh))$/;
 const MONITOR = /^zeroforce[-_]tunnel[-_]monitor(?:\.sh)?$/;
 const SSHD_CONFIG = /^beamer-ssh-tunnel$/;
+const OUR_SSHD_CONFIG = '/etc/zeroforce/sshd_config';
 
 const baseName = (path: string) => path.slice(path.lastIndexOf('/') + 1);
 
@@ -58,10 +59,15 @@ export function programOfWords(words: readonly string[]): string | null {
   return null;
 }
 
-/** Whether a process is ours: the service, its launcher, or one of its helpers. */
+/** Whether a process is ours: the service, its launcher, one of its helpers, or the sshd of the paired tunnel. */
 export function isOurs(words: readonly string[]): boolean {
+  if (isSshd(words)) return wordsOfSshd(words).includes(OUR_SSHD_CONFIG);
   return words.slice(0, 6).some((word) => /^tunnel-agent(?:\.[cm]?js)?$/.test(baseName(word)));
 }
+
+const isSshd = ([head = '']: readonly string[]) => /^(?:\S*\/)?sshd\b/.test(head);
+/** It writes one text over its words: `sshd: /usr/sbin/sshd -f FILE [listener] 0 of 10 startups`. */
+const wordsOfSshd = (words: readonly string[]) => words.flatMap((word) => word.split(' '));
 
 /** What the source of a Python program tells of it. */
 export interface SourceFacts {
@@ -197,9 +203,8 @@ export function cronCommand(
 export function partOfWords(words: readonly string[]): Part | null {
   const program = programOfWords(words);
   if (program === null || isOurs(words)) return null;
-  if (/^(?:\S*\/)?sshd\b/.test(words[0] ?? '')) {
-    // It writes one text over its words: `sshd: /usr/sbin/sshd -f FILE [listener] 0 of 10 startups`.
-    const config = words.flatMap((word) => word.split(' ')).find((word) => roleOfName(word) === 'sshd');
+  if (isSshd(words)) {
+    const config = wordsOfSshd(words).find((word) => roleOfName(word) === 'sshd');
     return config === undefined ? null : { role: 'sshd', program: config };
   }
   const role = roleOfName(program);

@@ -85,6 +85,14 @@ t.test('the page of the RTSP-Recorder, followed literally', NEEDS, async (t: Tes
   t.equal(await starts(board), 2, 'it was restarted once');
   t.equal(await kept(board), before, 'configuration, keys and state are as they were');
 
+  const noKey = () => board.must("timeout 30 sh -c 'while [ -s /root/.ssh/authorized_keys ]; do sleep 0.2; done'");
+  await pair(t, board);
+  await board.must('mkdir -p /boot/firmware && touch /boot/firmware/zeroforce-reset && systemctl restart zeroforce');
+  await noKey();
+  await pair(t, board);
+  await follow(board, 'Reset');
+  await noKey();
+
   const paired = await expectPairs(t, board);
   const tunnel = await paired.tunnel();
   t.match(await follow(board, 'Pair'), /key-set/);

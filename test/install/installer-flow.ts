@@ -50,6 +50,11 @@ export async function tryInstaller(
   whole.match(await board.must(look), /configuration is valid[\s\S]*tunnel-agent 1\.0\.0 on/);
   await expectTunnel(whole, proxy);
   await expectPairs(whole, board);
+  whole.notMatch(await board.must('tunnel-agent migrate --dry-run'), /leave alone/, 'nothing of ours is unknown to it');
+  if (init === 'busybox') {
+    const status = await board.must('/etc/init.d/S71zeroforce-sshd status');
+    whole.match(status, /^zeroforce-sshd runs \(process \d+\)$/m, 'it has its supervisor');
+  }
   whole.equal(await version(board), '1.0.0');
   let runs = '1.0.0';
 
@@ -120,6 +125,7 @@ export async function tryInstaller(
     ];
     t.strictSame({ more, less }, { more: [], less: [] }, 'files more or less than before');
     t.equal((await board.sh('ss -tln | grep -q ":5000 \\|:8007 "')).code, 1, 'nothing listens');
+    t.equal((await board.sh('ps -eo args | grep "[/]zeroforce-supervise"')).stdout, '', 'no supervisor is left');
   });
 }
 

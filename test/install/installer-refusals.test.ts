@@ -150,6 +150,14 @@ t.test('install.sh refuses, under BusyBox', requires(...NEEDS_BOARD), async (t) 
     t.equal(stdout, 'code 1\ncode 2\ncode 1\ncode 1\ncode 2\n');
   });
 
+  t.test('an upgrade wants a release, and a rollback without proof says that it has none', async (t) => {
+    const { stdout, stderr } = await onBoard(`installed
+      installer upgrade; echo "code $?"; upgrade 1.1 >/dev/null
+      installer rollback --no-proof >/tmp/said; echo "code $?"; tail -n 1 /tmp/said; current`);
+    t.match(stderr, /upgrade needs a release: name a file/);
+    t.equal(stdout, 'code 2\ncode 0\nversion 1.0 is in place, without proof; the version before, 1.1, is kept\n1.0\n');
+  });
+
   t.test('a wrong command line says what is allowed', async (t) => {
     const { stdout, stderr } = await onBoard(`
       try() { sh /releases/zeroforce-agent-1.0/install.sh "$@"; echo "code $?"; }

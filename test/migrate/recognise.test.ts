@@ -45,6 +45,8 @@ t.test('a program is known by the words that it runs with', async (t) => {
     t.equal(role(other), null, other);
   }
   t.ok(isOurs(words('node /opt/zeroforce/current/tunnel-agent.cjs run')));
+  t.ok(isOurs(['sshd: /usr/sbin/sshd -D -f /etc/zeroforce/sshd_config [listener] 0 of 5-10 startups']));
+  t.notOk(isOurs(['sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups']));
   t.notOk(isOurs(words('python3 /opt/x/tunnel_agent.py')));
   t.equal(programOfWords(words('env A=b python3 x.py')), 'x.py');
 });

@@ -1,6 +1,6 @@
 /**
  * `make test-pi`: the package on an emulated Raspberry Pi, from the start of its kernel to a paired tunnel, and the same on
- * a machine that is emulated faster. Apart from `make test` for its time: ten minutes. Prints the figures of
+ * a machine that is emulated faster. Apart from `make test` for its time: twenty minutes. Prints the figures of
  * docs/performance.md.
  */
 import t from 'tap';
