@@ -7,7 +7,7 @@ BIN := node_modules/.bin
 DEV := $(CURDIR)/.dev
 TESTS := $(patsubst %.ts,build/%.js,$(shell find test -name '*.test.ts'))
 
-.PHONY: help setup build check format test test-migrate test-deb test-pi demo run gateway bundle release deb check-buildroot bench bench-scale bench-bundle footprint wear clean
+.PHONY: help setup build check format test test-migrate test-upgrade test-deb test-pi demo run gateway bundle release deb check-buildroot bench bench-scale bench-bundle footprint wear clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,11 +37,14 @@ test: setup check ## set everything up, check and test everything
 	@node build/scripts/bundle.js build/programs >/dev/null
 	@ZEROFORCE_TEST_PROGRAMS=$(CURDIR)/build/programs $(BIN)/tap --reporter=./build/scripts/tap-reporter.js $(TESTS)
 
-test-migrate: build ## cut a migration off by kills and power cuts, on a board of its own (3 minutes)
-	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=900 --reporter=./build/scripts/tap-reporter.js build/test/migrate/cut-off.slow.js
+test-migrate: build ## cut a migration off by kills and power cuts, on boards of their own (3 minutes)
+	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=900 --reporter=./build/scripts/tap-reporter.js build/test/migrate/cut-off.slow.js build/test/migrate/openrc.slow.js
 
 test-pi: build ## the package on an emulated Raspberry Pi, from the start of its kernel to a paired tunnel (20 minutes)
 	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=3600 --reporter=./build/scripts/tap-reporter.js build/test/pi/raspberry.js
+
+test-upgrade: build ## install.sh: everything with the real program on each init system, a power cut at every command (15 minutes)
+	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=1800 --reporter=./build/scripts/tap-reporter.js build/test/install/installer-all.js
 
 test-deb: build ## every package as it ships, Debian 12, the gateway's package (6 minutes)
 	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=1200 --reporter=./build/scripts/tap-reporter.js build/test/install/deb-all.js

@@ -571,7 +571,7 @@ verify() {
 	done
 	bad=$(cd "$1" && sha256sum -c SHA256SUMS 2>/dev/null | sed -n 's/: FAILED.*//p' | tr '\n' ' ')
 	[ -z "$bad" ] || fail "$release is damaged, these files are not as its SHA256SUMS says: ${bad% }. Get the release again; nothing was changed"
-	(cd "$1" && sha256sum -c SHA256SUMS >/dev/null 2>&1) || fail "$release is damaged, its SHA256SUMS cannot be read: get the release again; nothing was changed"
+	is_whole "$1" || fail "$release is damaged, its SHA256SUMS cannot be read: get the release again; nothing was changed"
 }
 
 check() {
@@ -581,7 +581,11 @@ check() {
 	[ -z "$foreign" ] || fail "these files are not of this installation and are left alone; remove them or their package first:
 $foreign
 nothing was changed"
-	if [ -e "$CONFIG" ]; then check_config; fi
+	if [ -e "$CONFIG" ]; then
+		check_config "$CONFIG"
+	elif [ "$kind" ]; then
+		check_config "$(config_of_kind "$unpacked")"
+	fi
 }
 
 check_node() {
@@ -594,9 +598,12 @@ check_node() {
 		fail "$node_file is Node $found, too old: at least $MIN_NODE is needed. Install a newer one, or name it with --node FILE; nothing was changed"
 }
 
+# The file of --config: one of the release, or any.
+config_of_kind() { if [ -e "$1/config/$kind.json" ]; then echo "$1/config/$kind.json"; else echo "$kind"; fi; }
+
 # By the program that is to run with it.
 check_config() {
-	said=$(timeout 60 "$unpacked/tunnel-agent" config check --config "$CONFIG" 2>&1 </dev/null 9>&-)
+	said=$(timeout 60 "$unpacked/tunnel-agent" config check --config "$1" 2>&1 </dev/null 9>&-)
 	code=$?
 	case $code in
 	0) return 0 ;;
@@ -604,10 +611,10 @@ check_config() {
 	*) fail "the program of $release does not run here (exit code $code): $said; nothing was changed" ;;
 	esac
 	if [ "$force" ]; then
-		say "note: version $to refuses $CONFIG, and goes on for --force:
+		say "note: version $to refuses $1, and goes on for --force:
 $said"
 	else
-		fail "version $to refuses $CONFIG; put it right, or go on with --force:
+		fail "version $to refuses $1; put it right$([ "$command" != upgrade ] || echo ', or go on with --force'):
 $said
 nothing was changed"
 	fi
@@ -621,22 +628,26 @@ place() {
 		say "would make $folder"
 		return
 	fi
-	if [ "$(version_of current)" = "$to" ] && [ -d "$folder" ]; then
-		repair
-		return
+	if [ -d "$folder" ] && same_release "$unpacked" "$folder" && is_whole "$folder"; then
+		# The one that is linked, perhaps: so it stays where it is.
+		rm -rf "$unpacked"
+		[ -z "$node" ] || swap_link "$node" "$folder/node" || return
+	elif [ "$(version_of current)" = "$to" ] && [ -d "$folder" ]; then
+		repair || return
+	else
+		[ ! -d "$folder" ] || mv "$folder" "$folder.old.tmp" || return
+		mv "$unpacked" "$folder" && to_disk "$VERSIONS" || return
+		rm -rf "$folder.old.tmp"
 	fi
-	if [ -d "$folder" ]; then
-		mv "$folder" "$folder.old.tmp" || return
-	fi
-	mv "$unpacked" "$folder" && to_disk "$VERSIONS" && write_file "$INSTALLER" <"$folder/install.sh"
-	rm -rf "$folder.old.tmp"
+	write_file "$INSTALLER" <"$folder/install.sh"
 }
+is_whole() { (cd "$1" && sha256sum -c SHA256SUMS >/dev/null 2>&1); }
 
 # The version that runs, put right file by file, each by rename: at no moment is it not there.
 repair() {
 	(cd "$unpacked" && find . -type d) | while read -r path; do mkdir -p "$folder/$path" || exit; done &&
 		(cd "$unpacked" && find . ! -type d) | while read -r path; do mv -f "$unpacked/$path" "$folder/$path" || exit; done &&
-		to_disk "$folder" && write_file "$INSTALLER" <"$folder/install.sh"
+		to_disk "$folder" && rm -rf "$unpacked"
 }
 
 same_release() { cmp -s "$1/SHA256SUMS" "$2/SHA256SUMS"; }
@@ -660,12 +671,12 @@ switch_to() {
 
 first_config() {
 	[ ! -e "$CONFIG" ] || return 0
-	source=$HOME_DIR/versions/$to/config/$kind.json
-	[ -z "$kind" ] || [ -e "$source" ] || source=$kind
-	say "config: the first one, $CONFIG${kind:+, from $source}"
+	source=''
+	if [ "$kind" ]; then source=$(config_of_kind "$folder"); fi
+	say "config: the first one, $CONFIG${source:+, from $source}"
 	if [ "$dry" ]; then return 0; fi
 	make_dir "$CONFIG_DIR" || return
-	if [ "$kind" ]; then
+	if [ "$source" ]; then
 		(umask 077 && write_file "$CONFIG" <"$source")
 	else
 		"$HOME_DIR/versions/$to/tunnel-agent" config init --config "$CONFIG" >/dev/null
@@ -970,9 +981,10 @@ take_lock() {
 		printf 'install.sh: another installer is at work: %s. Wait for its end: install.sh status\n' "$(cat "$LOCK")" >&2
 		exit $EXIT_BUSY
 	fi
-	: >"$LOCK"
-	say "process $$, $command" >&9
+	name_holder
 }
+# Whom a signal reaches that is to cancel: the guard, as soon as there is one.
+name_holder() { : >"$LOCK" && say "process $$, $command" >&9; }
 holder() {
 	[ -e "$LOCK" ] || return 0
 	(exec 8<"$LOCK" && flock -n 8) || cat "$LOCK"
@@ -1003,6 +1015,7 @@ detach() {
 # Waits for the worker, a group of processes of its own. One that was killed has changed nothing, or there is a journal.
 guard() {
 	trap '' HUP
+	name_holder
 	setsid sh "$self" @work "$@" &
 	worker=$!
 	trap 'kill -TERM -"$worker" 2>/dev/null' TERM INT
@@ -1106,6 +1119,7 @@ check_call() {
 	esac
 	[ "$command" != status ] || return 0
 	[ "$(id -u)" = 0 ] || fail "$command needs root: run it with sudo"
+	[ "$command" != boot ] || return 0
 	for tool in flock setsid timeout sha256sum awk; do
 		has "$tool" || fail "there is no program $tool here: install util-linux and coreutils, or a BusyBox with it"
 	done

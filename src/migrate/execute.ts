@@ -1,4 +1,5 @@
 import { type Clock, pause } from '../support/clock.ts';
+import { asFailure, Failure } from '../support/failures.ts';
 import { inverse } from './change.ts';
 import type { OurStatus, Tools } from './facts.ts';
 import type { FlagState } from './flag.ts';
@@ -82,7 +83,10 @@ async function give(journal: Journal, { tools, effects, clock, stateDir }: Surro
     await tools.markPaired(stateDir);
     await write({}, 'The device is remembered as paired');
   }
-  if (journal.ours.running) await effects.startOurs(init, false); // it has not read the configuration
+  const flag = effects.readFlag(runDir);
+  // Where it runs, it has not read the configuration; after a power cut it waits for this very moment, and a unit of theirs
+  // that is stopped may take the run folder away from under it.
+  await effects.startOurs(init, false).catch(() => undefined);
   await effects.enableOurs(init, true);
   for (const entry of entries) for (const change of entry.disable) await effects.make(change);
   await effects.reread(init);
@@ -91,7 +95,6 @@ async function give(journal: Journal, { tools, effects, clock, stateDir }: Surro
     ...entries.filter(({ enabled }) => enabled).map(({ name }) => `${name} does not start at boot any more`),
   );
 
-  const flag = effects.readFlag(runDir);
   // The tunnel last: somebody may have come in through it.
   for (const entry of inOrder(entries, ['sshd', 'monitor', 'pairing', 'agent'])) {
     for (const argv of entry.stop) await effects.act(argv);
@@ -107,14 +110,20 @@ async function give(journal: Journal, { tools, effects, clock, stateDir }: Surro
 /** Ours runs, and shows that it does what theirs did. */
 async function prove(journal: Journal, { tools, effects, clock }: Surroundings, write: Write): Promise<void> {
   const { init, runDir, expect, httpPort, withinMs } = journal;
-  await effects.startOurs(init, true);
+  // A start that fails is not the end of it: every init system starts it again.
+  const failed = await effects.startOurs(init, true).then(
+    () => null,
+    (error: unknown) => asFailure(error).message,
+  );
   const endMs = clock.nowMs() + withinMs;
   for (;;) {
-    const status = await tools.status(runDir).catch((error: unknown) => error as Error);
-    const lacks = status instanceof Error ? status.message : lacking(status, expect, httpPort);
+    const status = await tools.status(runDir).catch((error: unknown) => asFailure(error));
+    const lacks = status instanceof Failure ? status.message : lacking(status, expect, httpPort);
     if (lacks === null) break;
-    if (clock.nowMs() >= endMs)
-      throw new Error(`within ${Math.round(withinMs / 1000)} s zeroforce did not prove itself: ${lacks}`);
+    if (clock.nowMs() >= endMs) {
+      const why = [failed, lacks].filter((each) => each !== null).join('; ');
+      throw new Error(`within ${Math.round(withinMs / 1000)} s zeroforce did not prove itself: ${why}`);
+    }
     await pause(clock, LOOK_MS, new AbortController().signal);
   }
   const what = expect.session ? 'it holds the tunnel' : 'it runs';

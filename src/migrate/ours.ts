@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { act, command, linkTarget, namesIn, readText } from './machine.ts';
+import { act, command, exists, linkTarget, namesIn, readText } from './machine.ts';
 import type { Entry, InitSystem, OurService } from './model.ts';
 import { scriptEntry } from './scripts.ts';
 import { unitEntry, unitStates } from './systemd.ts';
@@ -9,6 +9,7 @@ import { unitEntry, unitStates } from './systemd.ts';
 const PROGRAM = 'tunnel-agent';
 const UNIT_FOLDERS = ['/etc/systemd/system', '/run/systemd/system', '/usr/lib/systemd/system', '/lib/systemd/system'];
 const SCRIPTS = '/etc/init.d';
+const RC_LEVELS = [2, 3, 4, 5].map((level) => `/etc/rc${level}.d`);
 const START_MS = 120_000;
 
 /** The service `zeroforce`, installed, enabled, and what of that name is not ours. */
@@ -40,10 +41,19 @@ export async function enableOurs(init: InitSystem, on: boolean): Promise<void> {
   const path = placeOf(init, 'zeroforce') ?? join(SCRIPTS, 'zeroforce');
   if (isEnabled(init, path) === on) return;
   if (init === 'openrc') {
-    return run(on ? ['rc-update', 'add', 'zeroforce', 'default'] : ['rc-update', 'del', 'zeroforce', '--all']);
+    return run(on ? ['rc-update', 'add', 'zeroforce', 'default'] : ['rc-update', '--all', 'del', 'zeroforce']);
   }
   const name = path.slice(SCRIPTS.length + 1);
+  if (name === 'zeroforce') return linkRunlevels(on);
   return run(['mv', '-f', path, join(SCRIPTS, name.replace(/^[SK]/, on ? 'S' : 'K'))]);
+}
+
+/** System V: in the runlevels in which services run, where there are folders for them. */
+async function linkRunlevels(on: boolean): Promise<void> {
+  for (const level of RC_LEVELS.filter((folder) => exists(folder))) {
+    const link = join(level, 'S70zeroforce');
+    await run(on ? ['ln', '-sfn', '../init.d/zeroforce', link] : ['rm', '-f', link]);
+  }
 }
 
 /** Waits until it runs, or has stopped, as far as the init system tells. @throws what the init system says */
@@ -70,7 +80,7 @@ function placeOf(init: InitSystem, name: string): string | null {
     const paths = UNIT_FOLDERS.map((folder) => join(folder, `${name}.service`));
     return paths.find((path) => readText(path) !== null && linkTarget(path) !== '/dev/null') ?? null;
   }
-  const pattern = init === 'openrc' ? new RegExp(`^${name}$`) : new RegExp(`^[SK]\\d\\d${name}$`);
+  const pattern = init === 'openrc' ? new RegExp(`^${name}$`) : new RegExp(`^(?:[SK]\\d\\d)?${name}$`);
   const found = namesIn(SCRIPTS).find((each) => pattern.test(each));
   return found === undefined ? null : join(SCRIPTS, found);
 }
@@ -82,6 +92,9 @@ function isEnabled(init: InitSystem | null, path: string): boolean {
   }
   if (init === 'openrc') {
     return namesIn('/etc/runlevels').some((level) => linkTarget(join('/etc/runlevels', level, 'zeroforce')) !== null);
+  }
+  if (path === join(SCRIPTS, 'zeroforce')) {
+    return RC_LEVELS.some((level) => namesIn(level).some((name) => /^S\d\dzeroforce$/.test(name)));
   }
   return /\/S\d\d[^/]*$/.test(path);
 }

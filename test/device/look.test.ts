@@ -28,11 +28,11 @@ async function listening(t: Test, server: Server): Promise<{ host: string; port:
 }
 
 t.test('of our own HTTP, only that it takes a connection and is silent counts', async (t) => {
-  const silent = (at: { host: string; port: number }) => isSilent(at, 200, systemClock);
+  const silent = (at: { host: string; port: number }, limitMs = 20_000) => isSilent(at, limitMs, systemClock);
   const answering = createHttpServer((_req, res) => res.writeHead(503).end());
   t.equal(await silent(await listening(t, answering)), false, 'any answer is one');
   const hanging = createServer((socket) => void t.teardown(() => socket.destroy()));
-  t.equal(await silent(await listening(t, hanging)), true);
+  t.equal(await silent(await listening(t, hanging), 500), true);
   t.equal(
     await silent(
       await listening(
@@ -47,5 +47,5 @@ t.test('of our own HTTP, only that it takes a connection and is silent counts', 
   const at = await listening(t, gone);
   await new Promise((resolve) => gone.close(resolve));
   t.equal(await silent(at), false, 'nobody listens');
-  t.equal(await silent({ host: '192.0.2.1', port: 9 }), false, 'a connection that does not come about');
+  t.equal(await silent({ host: '192.0.2.1', port: 9 }, 500), false, 'a connection that does not come about');
 });

@@ -162,61 +162,58 @@ t.test('a Beamer', requires(...NEEDS_BOARD, 'make', 'mke2fs', 'loop'), async (t)
     t.notMatch((await login(paired.key, 8007, 'echo in')).stdout, 'in');
   });
 
-  await t.test('remembers all of it through a power cut', async (t) => {
-    t.match(await typed(board, 'Pair it'), /key-set/);
-    const hostKeys = await board.must('cat /etc/ssh/ssh_host_*.pub');
-    await board.must('sync');
-    await board.cut();
-    await board.boot('busybox');
-    await ready(board);
-    t.equal(await board.must('cat /etc/ssh/ssh_host_*.pub'), hostKeys);
-    t.equal(await ask(board, '/zeroforce/readytopair'), 'false');
-    const tunnel = await paired.tunnel();
-    t.match(await tunnel.get('/zeroforce/info'), /"version"/);
-    await tunnel.close();
-    t.match(await typed(board, 'Make it reachable from afar'), /Reloading zeroforce: OK/);
-  });
+  await t.test(
+    'takes another version of the agent from afar, if it proves itself, and remembers the rest through power cuts',
+    async (t) => {
+      const built = join(temporary(t), 'tunnel-agent.cjs');
+      await bundle(built, NEWER);
+      const good = releaseOf(t, built);
+      writeFileSync(built, `process.exit(1);\n${await readFile(built, 'utf8')}`);
+      const bad = releaseOf(t, built);
+      const archive = `/tmp/zeroforce-agent-${NEWER}.tar.gz`;
 
-  await t.test('takes another version of the agent from afar, if it proves itself', async (t) => {
-    const built = join(temporary(t), 'tunnel-agent.cjs');
-    await bundle(built, NEWER);
-    const good = releaseOf(t, built);
-    writeFileSync(built, `process.exit(1);\n${await readFile(built, 'utf8')}`);
-    const bad = releaseOf(t, built);
-    const archive = `/tmp/zeroforce-agent-${NEWER}.tar.gz`;
+      await board.put(bad, '/tmp/whole');
+      await board.must(`head -c 400000 /tmp/whole >${archive}`);
+      t.match(await board.sh(`beamer-update ${archive}`), { code: 1, stderr: /no whole release/ });
+      t.equal(await version(board), pkg.version, 'half an archive changes nothing');
 
-    await board.put(bad, '/tmp/whole');
-    await board.must(`head -c 400000 /tmp/whole >${archive}`);
-    t.match(await board.sh(`beamer-update ${archive}`), { code: 1, stderr: /no whole release/ });
-    t.equal(await version(board), pkg.version, 'half an archive changes nothing');
+      await board.put(bad, archive);
+      t.match(await board.sh(`beamer-update ${archive}`), {
+        code: 1,
+        stdout: new RegExp(`not kept.*${pkg.version} runs again`),
+      });
+      await ready(board);
+      t.equal(await version(board), pkg.version);
 
-    await board.put(bad, archive);
-    t.match(await board.sh(`beamer-update ${archive}`), {
-      code: 1,
-      stdout: new RegExp(`not kept.*${pkg.version} runs again`),
-    });
-    await ready(board);
-    t.equal(await version(board), pkg.version);
+      await board.put(good, archive);
+      t.match(await typed(board, 'Pair it'), /key-set/);
+      const hostKeys = await board.must('cat /etc/ssh/ssh_host_*.pub');
+      await board.must(`beamer-update ${archive} >/dev/null 2>&1 &`);
+      await until('the new version', async () => (await version(board).catch(() => '')) === NEWER);
+      await board.cut();
+      await board.boot('busybox');
+      await ready(board);
+      t.equal(await version(board), pkg.version, 'the power failed before it was kept');
 
-    await board.put(good, archive);
-    await board.must(`beamer-update ${archive} >/dev/null 2>&1 &`);
-    await until('the new version', async () => (await version(board).catch(() => '')) === NEWER);
-    await board.cut();
-    await board.boot('busybox');
-    await ready(board);
-    t.equal(await version(board), pkg.version, 'the power failed before it was kept');
+      t.equal(await board.must('cat /etc/ssh/ssh_host_*.pub'), hostKeys, 'it remembers its host keys');
+      t.equal(await ask(board, '/zeroforce/readytopair'), 'false', 'that it was paired');
+      const tunnel = await paired.tunnel();
+      t.match(await tunnel.get('/zeroforce/info'), /"version"/, 'and with whom');
+      await tunnel.close();
+      t.match(await typed(board, 'Make it reachable from afar'), /Reloading zeroforce: OK/);
 
-    await board.put(good, archive);
-    t.match(await typed(board, 'Update it'), `kept: ${NEWER}`);
-    await board.cut();
-    await board.boot('busybox');
-    await ready(board);
-    t.equal(await version(board), NEWER, 'kept, and still there');
-    await (await paired.tunnel()).close();
-    t.match(await board.must('beamer-update --image'), `${pkg.version} of the image runs`);
-    await ready(board);
-    t.equal(await version(board), pkg.version);
-  });
+      await board.put(good, archive);
+      t.match(await typed(board, 'Update it'), `kept: ${NEWER}`);
+      await board.cut();
+      await board.boot('busybox');
+      await ready(board);
+      t.equal(await version(board), NEWER, 'kept, and still there');
+      await (await paired.tunnel()).close();
+      t.match(await board.must('beamer-update --image'), `${pkg.version} of the image runs`);
+      await ready(board);
+      t.equal(await version(board), pkg.version);
+    },
+  );
 
   await t.test('is reset', async () => {
     await typed(board, 'Reset it');

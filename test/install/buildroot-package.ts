@@ -27,10 +27,7 @@ export async function installPackage(source: string, target: string, { name, ini
   await mkdir(target, { recursive: true });
   await writeFile(
     makefile,
-    `SHELL = /bin/bash
-# Else it takes a socket at its standard input for rshd's, and reads what the person at this machine has in .bashrc.
-.SHELLFLAGS = --norc -c
-INSTALL = install
+    `INSTALL = install
 SED = sed -i -e
 TARGET_DIR = ${target}
 BR2_EXTERNAL_ZEROFORCE_PATH = ${BOARD}
@@ -50,10 +47,7 @@ ${stamp}:
 	${init === 'OPENRC' ? `$(or $(${prefix}_INSTALL_INIT_OPENRC),$(${prefix}_INSTALL_INIT_SYSV))` : `$(${prefix}_INSTALL_INIT_${init})`}
 `,
   );
-  return run('make', ['-s', '-f', makefile, stamp], {
-    env: { PATH: process.env.PATH, LC_ALL: 'C' },
-    timeoutMs: 120_000,
-  });
+  return run('make', ['-s', '-f', makefile, stamp], { env: { PATH: process.env.PATH, LC_ALL: 'C' } });
 }
 
 /** Every file, link and empty folder below, without the folder's own path, in order. */

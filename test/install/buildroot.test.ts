@@ -6,8 +6,9 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join, relative, resolve } from 'node:path';
-import t, { type Test } from 'tap';
+import wholeFile, { type Test } from 'tap';
 import pkg from '../../package.json' with { type: 'json' };
+import { temporaryFolder } from '../device/support.ts';
 import { NEAR, network } from '../support/network.ts';
 import { run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
@@ -15,7 +16,7 @@ import { until } from '../support/until.ts';
 import { BOARD, installPackage, listOf, type PackageOptions } from './buildroot-package.ts';
 
 const ROOT = resolve(BOARD, '..');
-const MAKE = requires('make', 'bash');
+const MAKE = requires('make');
 const PACKAGES = ['zeroforce-agent', 'zeroforce-usbip'] as const;
 const OVERLAYS = ['rootfs-overlay', 'board/beamer/rootfs-overlay', 'board/rtsp-recorder/rootfs-overlay'];
 const DEFCONFIGS = listOf(join(BOARD, 'configs'));
@@ -28,7 +29,7 @@ const tracked = (...paths: string[]) =>
     .trim()
     .split('\n');
 
-t.test('shell scripts are as shellcheck wants them', requires('shellcheck'), async (t) => {
+wholeFile.test('shell scripts are as shellcheck wants them', requires('shellcheck'), async (t) => {
   const scripts = tracked('board', ...OVERLAYS, 'scripts/*buildroot*').filter((path) =>
     /^#!\/bin\/(ba)?sh/.test(text(path)),
   );
@@ -40,7 +41,7 @@ t.test('shell scripts are as shellcheck wants them', requires('shellcheck'), asy
   t.equal(code, 0, stdout);
 });
 
-t.test('the files of Buildroot have the form that it wants', async (t) => {
+wholeFile.test('the files of Buildroot have the form that it wants', async (t) => {
   for (const name of PACKAGES) {
     const mk = text(`board/package/${name}/${name}.mk`).split('\n');
     const rule = '#'.repeat(80);
@@ -63,7 +64,7 @@ t.test('the files of Buildroot have the form that it wants', async (t) => {
   }
 });
 
-t.test('each path that Buildroot is told is there', async (t) => {
+wholeFile.test('each path that Buildroot is told is there', async (t) => {
   for (const name of DEFCONFIGS) {
     const paths = text(`board/configs/${name}`).match(/\$\(BR2_EXTERNAL_ZEROFORCE_PATH\)[^" ]*/g) ?? [];
     t.ok(paths.length > 5);
@@ -74,7 +75,7 @@ t.test('each path that Buildroot is told is there', async (t) => {
   }
 });
 
-t.test('version and hashes are those of the program', async (t) => {
+wholeFile.test('version and hashes are those of the program', async (t) => {
   t.match(text('board/package/zeroforce-agent/zeroforce-agent.mk'), `ZEROFORCE_AGENT_VERSION = ${pkg.version}\n`);
   const archive = `zeroforce-agent-${pkg.version}.tar.gz`;
   const hashes = new Map(
@@ -88,7 +89,7 @@ t.test('version and hashes are those of the program', async (t) => {
   if (existsSync(made)) t.equal(hashes.get(archive), createHash('sha256').update(readFileSync(made)).digest('hex'));
 });
 
-t.test('the defconfigs', async (t) => {
+wholeFile.test('the defconfigs', async (t) => {
   const options = new Map(
     DEFCONFIGS.map((name) => [name, new Set(text(`board/configs/${name}`).match(/^(?:# )?BR2_.*$/gm) ?? [])]),
   );
@@ -112,21 +113,29 @@ t.test('the defconfigs', async (t) => {
 
 /** What `make bundle` leaves; small, as no one runs it here. */
 function bundled(t: Test, files: Readonly<Record<string, string>> = {}): string {
-  return t.testdir({
-    source: {
-      'tunnel-agent': '#!/bin/sh\n',
-      'tunnel-agent.cjs': '1;\n',
-      'tunnel-agent.cjs.LEGAL.txt': 'none\n',
-      ...files,
-    },
-  });
+  const folder = temporaryFolder(t);
+  mkdirSync(join(folder, 'source'));
+  const whole = { 'tunnel-agent': '#!/bin/sh\n', 'tunnel-agent.cjs': '1;\n', 'tunnel-agent.cjs.LEGAL.txt': 'none\n' };
+  for (const [name, content] of Object.entries({ ...whole, ...files }))
+    writeFileSync(join(folder, 'source', name), content);
+  return folder;
 }
 
-async function installed(t: Test, options: PackageOptions): Promise<string> {
+async function freshlyInstalled(t: Test, options: PackageOptions): Promise<string> {
   const folder = bundled(t);
   const { code, stderr } = await installPackage(join(folder, 'source'), join(folder, 'target'), options);
   t.equal(code, 0, stderr);
   return join(folder, 'target');
+}
+
+const targets = new Map<string, Promise<string>>();
+
+/** The same, once for the whole file: nobody may change it. */
+async function installed(options: PackageOptions): Promise<string> {
+  const key = JSON.stringify(options);
+  const target = targets.get(key) ?? freshlyInstalled(wholeFile, options);
+  targets.set(key, target);
+  return target;
 }
 
 const COMMON = [
@@ -144,9 +153,9 @@ const UNITS = ['zeroforce', 'zeroforce-monitor', 'zeroforce-sshd'].map(
   (name) => `usr/lib/systemd/system/${name}.service`,
 );
 
-t.test("the package's own commands install it", MAKE, async (t) => {
+wholeFile.test("the package's own commands install it", MAKE, async (t) => {
   await t.test('on a Beamer with BusyBox', async (t) => {
-    const target = await installed(t, { name: 'zeroforce-agent', init: 'SYSV' });
+    const target = await installed({ name: 'zeroforce-agent', init: 'SYSV' });
     const scripts = ['etc/init.d/S70zeroforce', 'etc/init.d/S71zeroforce-sshd'];
     t.strictSame(listOf(target), [...COMMON, SUPERVISE, OPT, ...scripts].sort());
     t.equal(readlinkSync(join(target, 'usr/bin/tunnel-agent')), '../lib/zeroforce/tunnel-agent');
@@ -158,7 +167,7 @@ t.test("the package's own commands install it", MAKE, async (t) => {
   });
 
   await t.test('with OpenRC: its own scripts, and none that it would start a second time', async (t) => {
-    const target = await installed(t, { name: 'zeroforce-agent', init: 'OPENRC' });
+    const target = await installed({ name: 'zeroforce-agent', init: 'OPENRC' });
     const scripts = ['zeroforce', 'zeroforce-monitor', 'zeroforce-sshd'].map((name) => `etc/init.d/${name}`);
     const enabled = ['zeroforce', 'zeroforce-sshd'].map((name) => `etc/runlevels/default/${name}`);
     t.strictSame(listOf(target), [...COMMON, SUPERVISE, OPT, ...scripts, ...enabled].sort());
@@ -167,7 +176,7 @@ t.test("the package's own commands install it", MAKE, async (t) => {
 
   await t.test('on an RTSP-Recorder with systemd', async (t) => {
     const config = ['BR2_PACKAGE_ZEROFORCE_AGENT_RTSP_RECORDER'];
-    const target = await installed(t, { name: 'zeroforce-agent', init: 'SYSTEMD', config });
+    const target = await installed({ name: 'zeroforce-agent', init: 'SYSTEMD', config });
     const sshd = 'etc/zeroforce/sshd_config';
     const others = ['usr/lib/systemd/system-preset/70-zeroforce.preset', 'usr/lib/tmpfiles.d/zeroforce.conf'];
     t.strictSame(listOf(target), [...COMMON, sshd, ...UNITS, ...others].sort());
@@ -184,9 +193,9 @@ t.test("the package's own commands install it", MAKE, async (t) => {
 
   await t.test('the monitor alone', async (t) => {
     const config = ['BR2_PACKAGE_ZEROFORCE_AGENT_MONITOR_ONLY'];
-    const small = await installed(t, { name: 'zeroforce-agent', init: 'SYSV', config });
+    const small = await installed({ name: 'zeroforce-agent', init: 'SYSV', config });
     t.strictSame(listOf(join(small, 'etc/init.d')), ['S72zeroforce-monitor']);
-    const big = await installed(t, { name: 'zeroforce-agent', init: 'SYSTEMD', config });
+    const big = await installed({ name: 'zeroforce-agent', init: 'SYSTEMD', config });
     const preset = readFileSync(join(big, 'usr/lib/systemd/system-preset/70-zeroforce.preset'), 'utf8');
     t.match(preset, /^enable zeroforce-monitor.service\ndisable zeroforce.service\ndisable zeroforce-sshd.service\n/);
   });
@@ -194,20 +203,17 @@ t.test("the package's own commands install it", MAKE, async (t) => {
   await t.test('the USB ports', async (t) => {
     const own = ['usr/lib/zeroforce/usbip.nft', 'usr/lib/zeroforce/zeroforce-usbip'];
     for (const init of ['SYSV', 'OPENRC'] as const) {
-      const target = await installed(t, { name: 'zeroforce-usbip', init });
+      const target = await installed({ name: 'zeroforce-usbip', init });
       t.strictSame(listOf(target), ['etc/init.d/S74zeroforce-usbip', ...own]);
     }
-    const target = await installed(t, { name: 'zeroforce-usbip', init: 'SYSTEMD' });
+    const target = await installed({ name: 'zeroforce-usbip', init: 'SYSTEMD' });
     t.strictSame(listOf(target), ['usr/lib/systemd/system/zeroforce-usbip.service', ...own]);
   });
 
   await t.test('no overlay holds a file of a package, and each of its files has a reason', async (t) => {
     const owned = new Set<string>();
-    for (const name of PACKAGES) {
-      for (const init of ['SYSV', 'OPENRC', 'SYSTEMD'] as const) {
-        for (const path of listOf(await installed(t, { name, init }))) owned.add(path);
-      }
-    }
+    for (const target of targets.values()) for (const path of listOf(await target)) owned.add(path);
+    t.ok(owned.size > 25);
     const page = text('docs/install/beamer.md') + text('docs/install/buildroot.md');
     for (const path of tracked(...OVERLAYS)) {
       const inTarget = relative(OVERLAYS.find((overlay) => path.startsWith(overlay)) ?? '', path);
@@ -217,7 +223,7 @@ t.test("the package's own commands install it", MAKE, async (t) => {
   });
 });
 
-t.test('a half-written bundle is not installed', MAKE, async (t) => {
+wholeFile.test('a half-written bundle is not installed', MAKE, async (t) => {
   const refused = async (files: Readonly<Record<string, string>>) => {
     const folder = bundled(t, files);
     const target = join(folder, 'target');
@@ -232,8 +238,8 @@ t.test('a half-written bundle is not installed', MAKE, async (t) => {
   t.match(await refused({ SHA256SUMS: `${wrong}  tunnel-agent.cjs\n` }), /tunnel-agent.cjs: FAILED/);
 });
 
-t.test('the root of a Beamer is never written to: what it remembers lies below /data', MAKE, async (t) => {
-  const target = await installed(t, { name: 'zeroforce-agent', init: 'SYSV' });
+wholeFile.test('the root of a Beamer is never written to: what it remembers lies below /data', MAKE, async (t) => {
+  const target = await freshlyInstalled(t, { name: 'zeroforce-agent', init: 'SYSV' });
   const make = (file: string, content: string) => {
     mkdirSync(resolve(target, file, '..'), { recursive: true });
     writeFileSync(join(target, file), content);
@@ -276,7 +282,7 @@ t.test('the root of a Beamer is never written to: what it remembers lies below /
   }
 });
 
-t.test(
+wholeFile.test(
   'the USB ports are lent to who comes by loopback, and to nobody in the network',
   requires('root', 'namespaces', 'ip', 'nft', 'busybox'),
   async (t) => {
@@ -308,7 +314,7 @@ t.test(
   },
 );
 
-t.test('without a checkout, check-buildroot says what it needs', async (t) => {
+wholeFile.test('without a checkout, check-buildroot says what it needs', async (t) => {
   const check = (env: Record<string, string>) =>
     run(join(ROOT, 'scripts/check-buildroot.sh'), [], { env: { PATH: process.env.PATH, ...env } });
   t.match(await check({}), { code: 1, stderr: /BUILDROOT is not set: the folder of a Buildroot checkout/ });

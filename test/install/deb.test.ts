@@ -2,6 +2,7 @@ import { basename } from 'node:path';
 import t, { type Test } from 'tap';
 import { agentDeb } from '../../scripts/deb.ts';
 import { deploy, startUnits } from '../migrate/deployed.ts';
+import { run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
 import { makeKey } from '../support/sshd.ts';
 import { type Board, makeBoard, NEEDS_BOARD } from './board.ts';
@@ -87,6 +88,31 @@ t.test('the page of the RTSP-Recorder, followed literally', NEEDS, async (t: Tes
   const paired = await expectPairs(t, board);
   const tunnel = await paired.tunnel();
   t.match(await follow(board, 'Pair'), /key-set/);
+  // As Debian ships it: it reads the same file.
+  await board.must('/usr/sbin/sshd -p 2022 -o PidFile=none');
+  const [program = '', ...net] = board.inNet;
+  const options = ['BatchMode=yes', 'StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null'].flatMap((one) => [
+    '-o',
+    one,
+  ]);
+  const shell = await run(program, [
+    ...net,
+    'ssh',
+    '-F',
+    '/dev/null',
+    ...options,
+    '-i',
+    paired.key,
+    '-p',
+    '2022',
+    'root@127.0.0.1',
+    'id',
+  ]);
+  t.strictSame(
+    { code: shell.code, stdout: shell.stdout },
+    { code: 1, stdout: '' },
+    'no command at the maintenance sshd',
+  );
   await bring(board, OLD);
   await follow(board, 'Upgrade', (script) => script.replace('-y', '-y --allow-downgrades'));
   await runs(board, OLD);

@@ -2,8 +2,8 @@ import t from 'tap';
 import { makeBoard, NEEDS_BOARD } from '../install/board.ts';
 import { ask, expectTunnel, gatewayFor, maintenanceSshd } from '../install/use.ts';
 import { requires } from '../support/requires.ts';
-import { until } from '../support/until.ts';
 import { deploy, FILES, fingerprint, startScripts } from './deployed.ts';
+import { ended } from './device.ts';
 import { installScripts } from './ours.ts';
 
 const PAIRED = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE0xkGxWJ9PqfvZ1q3sZ0bY0N0oJX1sJ6vW0qzvC0R2p home assistant';
@@ -25,11 +25,7 @@ t.test(
     const runs = async (name: string) => (await board.sh(`pgrep -f '${name}'`)).code === 0;
 
     await proxy.ssh('tunnel-agent migrate --yes').catch(() => undefined);
-    await until(
-      'the end of the migration',
-      async () => (await board.sh('tunnel-agent migrate --status')).code === 0,
-      90_000,
-    );
+    await ended(board);
     await expectTunnel(t, proxy);
     t.notOk(
       await runs('^/usr/bin/python3 .*tunnel_agent.py'),
@@ -64,11 +60,7 @@ t.test(
     t.notOk(await runs('^/usr/bin/python3 .*tunnel_agent.py'), 'nor does it come back at the next boot');
 
     await proxy.ssh('tunnel-agent migrate --undo --yes').catch(() => undefined);
-    await until(
-      'the end of the undo',
-      async () => (await board.sh('tunnel-agent migrate --status')).code === 0,
-      90_000,
-    );
+    await ended(board, 'undone');
     await expectTunnel(t, proxy);
     t.ok(await runs('^/usr/bin/python3 .*tunnel_agent.py'));
     t.ok(await runs('^/bin/sh .*zeroforce_tunnel_monitor.sh'));

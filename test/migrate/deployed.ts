@@ -246,3 +246,18 @@ export async function startScripts(board: Board): Promise<string[]> {
   );
   return [...Object.keys(files), cron];
 }
+
+/** A service of OpenRC for the monitor, and a file of `local` for the agent, as somebody had added it by hand; started. */
+export async function startOpenrc(board: Board): Promise<void> {
+  const monitor = `#!/sbin/openrc-run\ncommand=/bin/sh\ncommand_args=${FILES.monitor}\ncommand_background=yes\npidfile=/run/tunnel-monitor.pid\n`;
+  await board.write('/etc/init.d/tunnel-monitor', monitor, 0o755);
+  await board.write(
+    '/etc/local.d/meeting.start',
+    `#!/bin/sh\n/usr/bin/python3 ${FILES.agent} >/dev/null 2>&1 &\n`,
+    0o755,
+  );
+  await board.must(
+    'rc-update -q add tunnel-monitor default; rc-update -q add local default; rc-service tunnel-monitor start',
+  );
+  await board.must('/etc/local.d/meeting.start');
+}

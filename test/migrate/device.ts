@@ -40,7 +40,7 @@ export function stranger(t: Test, board: Board): { stop: () => Promise<string> }
     (port) => `curl -s -m 2 --data-urlencode "key=${STRANGER}" http://127.0.0.1:${port}/zeroforce/setkey; echo;`,
   );
   const [program = '', ...words] = board.inNet;
-  const script = ['sh', '-c', `while :; do ${attempt.join(' ')} sleep 0.3; done`];
+  const script = ['sh', '-c', `while :; do ${attempt.join(' ')} sleep 0.5; done`];
   const child: ChildProcess = spawn(...withoutTap(program, [...words, ...script]), {
     stdio: ['ignore', 'pipe', 'ignore'],
   });
@@ -64,8 +64,12 @@ export async function states(board: Board, units: readonly string[]): Promise<st
   return stdout.trim().split('\n');
 }
 
-/** Waits for the end of a migration that nobody follows. */
-export async function ended(board: Board): Promise<void> {
-  const status = async () => (await board.sh('tunnel-agent migrate --status')).code === 0;
-  await until('the end of the migration', status, 90_000);
+/** Waits for the end of a migration, or of an undo, that nobody follows; throws where it failed. */
+export async function ended(board: Board, phase: 'done' | 'undone' = 'done'): Promise<void> {
+  const wanted = `grep -Eq 'phase.:.${phase}"' /var/lib/zeroforce/migration.json`;
+  await until('the end of the migration', async () => (await board.sh(wanted)).code === 0, 90_000).catch(
+    () => undefined,
+  );
+  const { code, stdout } = await board.sh('tunnel-agent migrate --status');
+  if (code !== 0) throw new Error(`the migration ended badly, or not at all:\n${stdout}`);
 }

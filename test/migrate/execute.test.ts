@@ -1,4 +1,5 @@
-import { mkdtempSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type Effects, lacking, proceed } from '../../src/migrate/execute.ts';
@@ -58,7 +59,9 @@ function fastClock(): Clock {
   };
 }
 
-const FOLDER = t.testdir();
+// In memory: each step syncs its journal to the disk.
+const FOLDER = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'zeroforce-migrate-'));
+t.teardown(() => rmSync(FOLDER, { recursive: true, force: true }));
 
 class Killed extends Error {}
 

@@ -37,3 +37,11 @@ export async function installScripts(t: Test, board: Board): Promise<void> {
   await board.put(join(PACKAGE, 'S70zeroforce'), '/etc/init.d/K70zeroforce');
   await board.must('chmod 755 /etc/init.d/K70zeroforce /usr/lib/zeroforce/zeroforce-*; mkdir -p /etc/zeroforce');
 }
+
+/** The same for OpenRC, in no runlevel yet. */
+export async function installOpenrc(t: Test, board: Board): Promise<void> {
+  await installScripts(t, board);
+  await board.must('rm /etc/init.d/K70zeroforce');
+  await board.put(join(PACKAGE, 'zeroforce.openrc'), '/etc/init.d/zeroforce');
+  await board.must('chmod 755 /etc/init.d/zeroforce');
+}

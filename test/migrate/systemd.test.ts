@@ -23,6 +23,9 @@ t.test('a device under systemd is taken over through its own tunnel', requires(.
     const quiet = await board.sh('tunnel-agent migrate --dry-run --quiet');
     t.strictSame([quiet.code, quiet.stdout, quiet.stderr], [3, '', '']);
     const shown = await board.must(blockOf('Look'));
+    const stranger = await board.sh('runuser -u nobody -- tunnel-agent migrate --dry-run');
+    t.equal(stranger.code, 1);
+    t.match(stranger.stderr, /only root sees which programs run/);
     t.match(shown, /stop and disable: meeting-tunnel\.service: their tunnel agent/);
     t.match(shown, /stop and disable: beamer-monitor\.service/);
     t.match(shown, /stop and disable: beamer-web\.service: their pairing application/);
@@ -76,7 +79,7 @@ t.test('a device under systemd is taken over through its own tunnel', requires(.
   await t.test('the undo gives back every byte, and pairing stays closed', async (t) => {
     const outside = stranger(t, board);
     await gateway.ssh(blockOf('Give it back')).catch(() => undefined);
-    await ended(board);
+    await ended(board, 'undone');
     await expectTunnel(t, gateway);
     t.notMatch(await outside.stop(), /"ok":true/);
     t.equal(await fingerprint(board), before);

@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import type { Test } from 'tap';
+import { activityOf } from '../../bench/process-figures.ts';
 import type { Board } from '../install/board.ts';
 import { endChild, type Output, run } from '../support/processes.ts';
 import { makeKey } from '../support/sshd.ts';
@@ -25,6 +26,8 @@ export type Machine = 'raspi3b' | 'virt';
 export interface Pi extends Pick<Board, 'sh' | 'write' | 'inNet' | 'console'> {
   /** Starts it; returns when its sshd answers. Before that, `write` decides what is on its disk, and later no more. */
   boot(): Promise<void>;
+  /** The processor time of the emulator since the power was there; it depends less on what else this machine does. */
+  cpuSeconds(): number;
   /** Takes the power. */
   cut(): Promise<void>;
 }
@@ -103,6 +106,7 @@ export async function makePi(t: Test, machine: Machine, deb: string): Promise<Pi
         throw new Error(`${String(error)}\n${last?.stderr ?? ''}\n${console.slice(-4000)}`);
       });
     },
+    cpuSeconds: () => activityOf(running?.pid ?? 0).cpuMs / 1000,
     async cut() {
       if (running !== null) await endChild(running, 'SIGKILL');
     },

@@ -34,7 +34,7 @@ const whole = (source: ResetSource) => ['pairing', `record ${source}`, 'sessions
 
 t.test('pairing first, so that nobody comes back; then the record and the sessions', async (t) => {
   const { reset, done, journal, lines } = boot(t.testdir());
-  t.strictSame(await reset.run('local'), { ended: 2, left: [] });
+  t.strictSame(await reset.run('local'), { ended: 2, left: [], hidden: 0 });
   t.strictSame(done, whole('local'));
   t.strictSame(JSON.parse(readFileSync(journal, 'utf8')), { bootFile: null, underWay: null });
   t.equal(statSync(journal).mode & 0o777, 0o600);
