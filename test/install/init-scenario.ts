@@ -264,7 +264,7 @@ const supervisors = async (board: Board) =>
 async function firstWord(board: Board, port: number): Promise<string> {
   const [program = '', ...words] = board.inNet;
   const script = `exec 3<>/dev/tcp/127.0.0.1/${port} && timeout 5 head -c 8 <&3`;
-  return (await run(program, [...words, 'bash', '-c', script])).stdout;
+  return (await run(program, [...words, 'bash', '--norc', '-c', script])).stdout;
 }
 
 async function hostKeyOf(board: Board): Promise<string> {
