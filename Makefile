@@ -43,7 +43,7 @@ test-migrate: build ## cut a migration off by kills and power cuts, on boards of
 test-pi: build ## the package on an emulated Raspberry Pi, from the start of its kernel to a paired tunnel (20 minutes)
 	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=3600 --reporter=./build/scripts/tap-reporter.js build/test/pi/raspberry.js
 
-test-upgrade: build ## install.sh: everything with the real program on each init system, a power cut at every command (12 minutes)
+test-upgrade: build ## install.sh: everything with the real program on each init system, a power cut at every command (15 minutes)
 	@ZEROFORCE_NO_SKIP=1 $(BIN)/tap --timeout=1800 --reporter=./build/scripts/tap-reporter.js build/test/install/installer-all.js
 
 test-deb: build ## every package as it ships, Debian 12, the gateway's package (6 minutes)

@@ -25,7 +25,6 @@ CONFIG=$CONFIG_DIR/config.json
 STATE_DIR=/var/lib/zeroforce
 LOCK=/run/zeroforce-install.lock
 LOG=/run/zeroforce-install.log
-PACKAGE=zeroforce-agent
 MIN_NODE=20.19
 INITS='systemd openrc busybox sysv none'
 
@@ -118,7 +117,10 @@ swap_link() {
 # about a path is what was put there last; earlier ones tell a file of ours from an edited one until all is done.
 record() {
 	last=$(awk -v path="${1##* }" '$3 == path { line = $0 } END { print line }' "$RECORD" 2>/dev/null)
-	[ "$last" = "$1" ] || { printf '%s\n' "$1" >>"$RECORD" && to_disk "$RECORD"; }
+	[ "$last" != "$1" ] || return 0
+	# A line that a full disk has cut short must not become a part of this one.
+	if [ -s "$RECORD" ] && [ -n "$(tail -c 1 "$RECORD")" ]; then echo >>"$RECORD" || return; fi
+	printf '%s\n' "$1" >>"$RECORD" && to_disk "$RECORD"
 }
 recorded() { grep -Fqx "$1" "$RECORD" 2>/dev/null; }
 is_recorded_path() { [ -e "$RECORD" ] && awk -v path="$1" '$3 == path { found = 1 } END { exit !found }' "$RECORD"; }
@@ -258,6 +260,8 @@ ConditionPathExists=$JOURNAL
 [Service]
 Type=oneshot
 ExecStart=/bin/sh $INSTALLER boot
+# The service comes after it, and must come whatever hangs here; the journal stays for the next boot then.
+TimeoutStartSec=300
 
 [Install]
 WantedBy=multi-user.target
@@ -408,10 +412,32 @@ reload_init() {
 
 # The paired tunnel's sshd goes on as it is, unless something of its own has changed.
 restart_sshd() {
+	if is_held zeroforce-sshd; then return; fi
 	case $changed in
 	*sshd*) service restart zeroforce-sshd || say 'note: zeroforce-sshd was not restarted: see its log' ;;
 	esac
 }
+
+# Which services must not start yet, as $held: software of an earlier version runs, and ours is to take its place by
+# `tunnel-agent migrate`. Two agents of one identity throw each other out. Its sshd is known by its configuration.
+hold() {
+	held=''
+	if [ "$dry" ] || [ "$init" = none ]; then return 0; fi
+	ask
+	[ -z "$version" ] || return 0
+	timeout 120 "$VERSIONS/$to/tunnel-agent" migrate --dry-run --quiet >/dev/null 2>&1 </dev/null 9>&-
+	[ $? = 3 ] || return 0
+	held=zeroforce
+	if [ -e /opt/beamer/beamer-ssh-tunnel ] || netstat -ltn 2>/dev/null | grep -q ':8007 '; then held='zeroforce zeroforce-sshd'; fi
+	[ "$init" = busybox ] || return 0
+	# By this name rcS does not start it, and the migration finds it.
+	for name in $held; do
+		path=$(script_of "$name") kept=/etc/init.d/K${path#/etc/init.d/S}
+		[ ! -e "$path" ] || { record "file $(sum_of "$path") $kept" && mv -f "$path" "$kept" && to_disk /etc/init.d; } || return
+	done
+}
+is_held() { case " $held " in *" $1 "*) ;; *) return 1 ;; esac; }
+HELD_SAYS='software of an earlier version runs here, so the service was not started. Next: tunnel-agent migrate'
 
 # --- the service, asked -----------------------------------------------------
 
@@ -522,6 +548,8 @@ unpack() {
 		rmdir "$unpacked"/zeroforce-agent-* || fail "$release holds more than one folder: nothing was changed"
 	fi
 	verify "$unpacked"
+	# Whoever packed it by hand, as a user with a number that is somebody else's here: root runs these files.
+	if ! chown -R 0:0 "$unpacked" || ! chmod -R go-w "$unpacked"; then fail "$unpacked cannot be made root's: see the line above; nothing was changed"; fi
 	to=$(cat "$unpacked/VERSION")
 	case $to in
 	'' | *[!A-Za-z0-9.+~-]* | .*) fail "$release/VERSION: \"$to\" is no version, allowed are letters, digits and . + ~ -: nothing was changed" ;;
@@ -543,7 +571,7 @@ verify() {
 	done
 	bad=$(cd "$1" && sha256sum -c SHA256SUMS 2>/dev/null | sed -n 's/: FAILED.*//p' | tr '\n' ' ')
 	[ -z "$bad" ] || fail "$release is damaged, these files are not as its SHA256SUMS says: ${bad% }. Get the release again; nothing was changed"
-	(cd "$1" && sha256sum -c SHA256SUMS >/dev/null 2>&1) || fail "$release is damaged, its SHA256SUMS cannot be read: get the release again; nothing was changed"
+	is_whole "$1" || fail "$release is damaged, its SHA256SUMS cannot be read: get the release again; nothing was changed"
 }
 
 check() {
@@ -553,7 +581,11 @@ check() {
 	[ -z "$foreign" ] || fail "these files are not of this installation and are left alone; remove them or their package first:
 $foreign
 nothing was changed"
-	if [ -e "$CONFIG" ]; then check_config; fi
+	if [ -e "$CONFIG" ]; then
+		check_config "$CONFIG"
+	elif [ "$kind" ]; then
+		check_config "$(config_of_kind "$unpacked")"
+	fi
 }
 
 check_node() {
@@ -566,9 +598,12 @@ check_node() {
 		fail "$node_file is Node $found, too old: at least $MIN_NODE is needed. Install a newer one, or name it with --node FILE; nothing was changed"
 }
 
+# The file of --config: one of the release, or any.
+config_of_kind() { if [ -e "$1/config/$kind.json" ]; then echo "$1/config/$kind.json"; else echo "$kind"; fi; }
+
 # By the program that is to run with it.
 check_config() {
-	said=$(timeout 60 "$unpacked/tunnel-agent" config check --config "$CONFIG" 2>&1 </dev/null 9>&-)
+	said=$(timeout 60 "$unpacked/tunnel-agent" config check --config "$1" 2>&1 </dev/null 9>&-)
 	code=$?
 	case $code in
 	0) return 0 ;;
@@ -576,10 +611,10 @@ check_config() {
 	*) fail "the program of $release does not run here (exit code $code): $said; nothing was changed" ;;
 	esac
 	if [ "$force" ]; then
-		say "note: version $to refuses $CONFIG, and goes on for --force:
+		say "note: version $to refuses $1, and goes on for --force:
 $said"
 	else
-		fail "version $to refuses $CONFIG; put it right, or go on with --force:
+		fail "version $to refuses $1; put it right$([ "$command" != upgrade ] || echo ', or go on with --force'):
 $said
 nothing was changed"
 	fi
@@ -593,11 +628,26 @@ place() {
 		say "would make $folder"
 		return
 	fi
-	if [ -d "$folder" ]; then
-		mv "$folder" "$folder.old.tmp" || return
+	if [ -d "$folder" ] && same_release "$unpacked" "$folder" && is_whole "$folder"; then
+		# The one that is linked, perhaps: so it stays where it is.
+		rm -rf "$unpacked"
+		[ -z "$node" ] || swap_link "$node" "$folder/node" || return
+	elif [ "$(version_of current)" = "$to" ] && [ -d "$folder" ]; then
+		repair || return
+	else
+		[ ! -d "$folder" ] || mv "$folder" "$folder.old.tmp" || return
+		mv "$unpacked" "$folder" && to_disk "$VERSIONS" || return
+		rm -rf "$folder.old.tmp"
 	fi
-	mv "$unpacked" "$folder" && to_disk "$VERSIONS" && write_file "$INSTALLER" <"$folder/install.sh"
-	rm -rf "$folder.old.tmp"
+	write_file "$INSTALLER" <"$folder/install.sh"
+}
+is_whole() { (cd "$1" && sha256sum -c SHA256SUMS >/dev/null 2>&1); }
+
+# The version that runs, put right file by file, each by rename: at no moment is it not there.
+repair() {
+	(cd "$unpacked" && find . -type d) | while read -r path; do mkdir -p "$folder/$path" || exit; done &&
+		(cd "$unpacked" && find . ! -type d) | while read -r path; do mv -f "$unpacked/$path" "$folder/$path" || exit; done &&
+		to_disk "$folder" && rm -rf "$unpacked"
 }
 
 same_release() { cmp -s "$1/SHA256SUMS" "$2/SHA256SUMS"; }
@@ -621,12 +671,12 @@ switch_to() {
 
 first_config() {
 	[ ! -e "$CONFIG" ] || return 0
-	source=$HOME_DIR/versions/$to/config/$kind.json
-	[ -z "$kind" ] || [ -e "$source" ] || source=$kind
-	say "config: the first one, $CONFIG${kind:+, from $source}"
+	source=''
+	if [ "$kind" ]; then source=$(config_of_kind "$folder"); fi
+	say "config: the first one, $CONFIG${source:+, from $source}"
 	if [ "$dry" ]; then return 0; fi
 	make_dir "$CONFIG_DIR" || return
-	if [ "$kind" ]; then
+	if [ "$source" ]; then
 		(umask 077 && write_file "$CONFIG" <"$source")
 	else
 		"$HOME_DIR/versions/$to/tunnel-agent" config init --config "$CONFIG" >/dev/null
@@ -678,20 +728,22 @@ do_install() {
 	folder=$VERSIONS/$to
 	if [ "$dry" ]; then folder=$unpacked; fi
 	step files 'init files, sshd, sysctl, pages, completion'
-	if ! lay_out "$folder" || ! make_user || ! first_config || ! switch_to "$to" || ! link_program; then
+	if ! lay_out "$folder" || ! make_user || ! first_config || ! switch_to "$to" || ! link_program || ! hold; then
 		fail "cannot be completed: see the line above, then run install again; or uninstall"
 	fi
 	reload_init
 	step start "$services"
 	for name in zeroforce-recover $services; do
-		service enable "$name" || fail "cannot be enabled: $name; see the line above, then run install again"
+		is_held "$name" || service enable "$name" || fail "cannot be enabled: $name; see the line above, then run install again"
 	done
 	# It finds nothing to do, and shows that the boot can run it.
 	service start zeroforce-recover || fail "zeroforce-recover cannot be started, so no boot would take back an upgrade: see the line above, then run install again"
-	for name in $services; do service restart "$name" || say "note: $name was not started: see its log"; done
+	for name in $services; do is_held "$name" || service restart "$name" || say "note: $name was not started: see its log"; done
 	[ "$dry" ] || compact_record
 	if [ "$dry" ] || [ "$init" = none ]; then
 		outcome_unless_dry "version $to is installed; start it: $PROGRAM run"
+	elif [ "$held" ]; then
+		outcome "version $to is installed; $HELD_SAYS"
 	elif expect_all && prove "$to"; then
 		outcome "version $to is installed and ready"
 	else
@@ -741,24 +793,27 @@ exchange() {
 	step note "from $from to $to; ready: $was_ready, tunnel: $had_tunnel" || give_up 'the journal cannot be written'
 	step files 'init files, sshd, sysctl, pages, completion'
 	lay_out "$folder" || give_up 'its files cannot be written'
+	hold || give_up 'its files cannot be written'
 	step switch "$to"
 	switch_to "$to" || give_up 'current cannot be linked'
 	step restart "zeroforce${changed:+, after these changed:$changed}"
 	reload_init
 	restart_sshd
-	service restart zeroforce || give_up 'its service cannot be started'
+	is_held zeroforce || service restart zeroforce || give_up 'its service cannot be started'
 	step prove "within $within s, ready for $steady s; tunnel demanded: $had_tunnel"
 	if [ "$dry" ]; then
 		say "would keep $from as the version before, and remove older ones"
 		outcome_unless_dry
 		return
 	fi
-	if [ "$init" != none ] && [ -z "$no_proof" ]; then
+	if [ "$init" != none ] && [ -z "$no_proof$held" ]; then
 		prove "$to" || give_up "$why"
 	fi
 	keep
 	if [ "$init" = none ]; then
 		outcome "version $to is in place; restart the service, and go back with rollback where it does not come up"
+	elif [ "$held" ]; then
+		outcome "version $to is in place; $HELD_SAYS"
 	else
 		outcome "version $to runs; the version before, $from, is kept"
 	fi
@@ -824,7 +879,7 @@ take_back() {
 	return $code
 }
 forget_upgrade() {
-	[ "$command" != upgrade ] || [ "$(version_of previous)" = "$to" ] || rm -rf "${VERSIONS:?}/$to"
+	case $to in "$(version_of current)" | "$(version_of previous)") ;; *) [ "$command" != upgrade ] || rm -rf "${VERSIONS:?}/$to" ;; esac
 	write_file "$INSTALLER" <"$VERSIONS/$from/install.sh"
 	compact_record
 	remove_leftovers
@@ -841,7 +896,7 @@ do_boot() {
 	*)
 		restore
 		forget_upgrade
-		outcome "$command to version $to was interrupted in the step $at, and was taken back: version $from runs"
+		outcome "$command to version $to was interrupted in the step $at, and was taken back: version $(version_of current) runs"
 		;;
 	esac
 }
@@ -926,9 +981,10 @@ take_lock() {
 		printf 'install.sh: another installer is at work: %s. Wait for its end: install.sh status\n' "$(cat "$LOCK")" >&2
 		exit $EXIT_BUSY
 	fi
-	: >"$LOCK"
-	say "process $$, $command" >&9
+	name_holder
 }
+# Whom a signal reaches that is to cancel: the guard, as soon as there is one.
+name_holder() { : >"$LOCK" && say "process $$, $command" >&9; }
 holder() {
 	[ -e "$LOCK" ] || return 0
 	(exec 8<"$LOCK" && flock -n 8) || cat "$LOCK"
@@ -959,6 +1015,7 @@ detach() {
 # Waits for the worker, a group of processes of its own. One that was killed has changed nothing, or there is a journal.
 guard() {
 	trap '' HUP
+	name_holder
 	setsid sh "$self" @work "$@" &
 	worker=$!
 	trap 'kill -TERM -"$worker" 2>/dev/null' TERM INT
@@ -1062,6 +1119,7 @@ check_call() {
 	esac
 	[ "$command" != status ] || return 0
 	[ "$(id -u)" = 0 ] || fail "$command needs root: run it with sudo"
+	[ "$command" != boot ] || return 0
 	for tool in flock setsid timeout sha256sum awk; do
 		has "$tool" || fail "there is no program $tool here: install util-linux and coreutils, or a BusyBox with it"
 	done
@@ -1097,7 +1155,7 @@ main() {
 	'') wrong 'a command is missing: install, upgrade, rollback, uninstall or status' ;;
 	*) wrong "there is no command \"$command\"; allowed are install, upgrade, rollback, uninstall, status and steps" ;;
 	esac
-	dry='' purge='' force='' no_proof='' kind='' journal='' unpacked='' within=120 steady=10 release='' changed='' value=''
+	dry='' purge='' force='' no_proof='' kind='' journal='' unpacked='' within=120 steady=10 release='' changed='' value='' held=''
 	init=$(setting init) node=$(setting node) services=$(setting services)
 	: "${services:=zeroforce zeroforce-sshd}"
 	self=$(readlink -f "$0")

@@ -180,13 +180,17 @@ export function standsAlone(lines: readonly string[], at: number): boolean {
   return !/\\\s*$|(?:&&|\|\|?)\s*$/.test(before) && !continued.test(line) && !opens.test(line);
 }
 
-/** The command of a line of cron; null for settings and comments. */
-export function cronCommand(line: string, hasUser: boolean): { command: string; atBoot: boolean } | null {
+/** The command of a line of cron, and as whom where the line says that; null for settings and comments. */
+export function cronCommand(
+  line: string,
+  hasUser: boolean,
+): { command: string; atBoot: boolean; user?: string } | null {
   const text = line.trim();
   if (text === '' || text.startsWith('#') || /^\w+\s*=/.test(text)) return null;
   const atBoot = /^@reboot\s/.test(text);
   const rest = text.startsWith('@') ? text.replace(/^@\w+\s+/, '') : text.replace(/^(?:\S+\s+){5}/, '');
-  return { command: hasUser ? rest.replace(/^\S+\s+/, '') : rest, atBoot };
+  if (!hasUser) return { command: rest, atBoot };
+  return { command: rest.replace(/^\S+\s+/, ''), atBoot, user: /^\S*/.exec(rest)?.[0] ?? '' };
 }
 
 /** The part that a process of these words is, by its name; null for all others. */

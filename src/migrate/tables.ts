@@ -38,10 +38,18 @@ function inFolder(folder: string): string[] {
 const isRunnable = (path: string) => (Number(statOf(path)?.mode ?? 0) & 0o111) !== 0;
 
 function cron(path: string, hasUser: boolean): Entry | null {
-  return linesOf(path, 'cron', (line) => cronCommand(line, hasUser));
+  return linesOf(path, 'cron', (line) => {
+    const found = cronCommand(line, hasUser);
+    return found === null ? null : { user: basename(path), ...found };
+  });
 }
 
-type CommandOf = (line: string) => { command: string; atBoot: boolean } | null;
+/** By whose right: what a user has in a table of his own must not become root's when it is started again. Pure. */
+export function startWords(command: string, user: string): string[] {
+  return user === 'root' ? ['sh', '-c', command] : ['su', '-s', '/bin/sh', '-c', command, '--', user];
+}
+
+type CommandOf = (line: string) => { command: string; atBoot: boolean; user?: string } | null;
 
 function linesOf(name: string, kind: Entry['kind'], commandOf: CommandOf, enabled = true): Entry | null {
   const bytes = readFile(name);
@@ -61,7 +69,7 @@ function linesOf(name: string, kind: Entry['kind'], commandOf: CommandOf, enable
     parts.push(...starts.parts);
     if (starts.others.length > 0 || starts.parts.some(({ role }) => !REPLACED.has(role))) others.push(...starts.others);
     else taken.add(at);
-    if (found.atBoot) start.push(['sh', '-c', found.command]);
+    if (found.atBoot) start.push(startWords(found.command, found.user ?? 'root'));
   }
   if (parts.length === 0) return null;
   const broken = [...taken].find((at) => kind === 'rc.local' && !standsAlone(lines, at));

@@ -13,7 +13,7 @@ import { installed, runInstead } from './support.ts';
 
 /** The libraries of arm64 that Node needs, as Debian's packages *-arm64-cross install them. */
 const LIBRARIES = '/usr/aarch64-linux-gnu';
-/** An emulated start takes two seconds of a free processor. */
+/** An emulated start takes two seconds of a free processor; of one with many at work, a minute. */
 const READY_MS = 60_000;
 
 const emulated = process.arch !== 'arm64';
@@ -26,7 +26,11 @@ for (const node of nodes.slice(0, -1)) {
   t.test(`${node.name} for arm64 runs the one file`, needs, async (t) => {
     const { folder, launcher } = await installed(t);
     const env = { PATH: `${await nodeFolder(node, folder)}:${process.env.PATH}` };
-    t.strictSame(await run(launcher, ['--version'], { env }), { code: 0, stdout: `${pkg.version}\n`, stderr: '' });
+    t.strictSame(await run(launcher, ['--version'], { env, timeoutMs: READY_MS }), {
+      code: 0,
+      stdout: `${pkg.version}\n`,
+      stderr: '',
+    });
   });
 }
 
@@ -37,7 +41,7 @@ t.test(
     const { folder, launcher } = await installed(t);
     const newestFolder = await nodeFolder(newest!, folder);
     const env = { PATH: `${newestFolder}:${process.env.PATH}` };
-    t.match(await run(launcher, ['config', 'check'], { env }), { code: 0, stdout: /valid/ });
+    t.match(await run(launcher, ['config', 'check'], { env, timeoutMs: READY_MS }), { code: 0, stdout: /valid/ });
     const wrapper = runInstead(launcher, newestFolder);
     const service = await device(t, {}, { wrapper });
     await until('pairing to open', () => isReady(service), READY_MS);

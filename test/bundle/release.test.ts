@@ -24,7 +24,11 @@ t.test('another checkout, day, zone, mask and language give the same bytes', req
   await symlink(join(ROOT, 'node_modules'), join(other, 'node_modules'));
   const script = 'umask 077; for made in bundle release; do node "$1/build/scripts/$made.js" || exit; done';
   const env = { PATH: process.env.PATH, TZ: 'Asia/Tokyo', LC_ALL: 'C.UTF-8', HOME: other };
-  const there = await run('faketime', ['-f', '+400d', 'sh', '-c', script, 'sh', other], { cwd: other, env });
+  const there = await run('faketime', ['-f', '+400d', 'sh', '-c', script, 'sh', other], {
+    cwd: other,
+    env,
+    timeoutMs: 100_000,
+  });
   t.match(there, { code: 0 });
 
   const unpacked = join(temporaryFolder(t), NAME);

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
@@ -55,6 +55,63 @@ t.test('shellcheck finds nothing in the scripts', requires('shellcheck'), async 
   );
   t.strictSame(await run('shellcheck', files), { code: 0, stdout: '', stderr: '' });
 });
+
+t.test(
+  'purged, it takes its own key out of the file and leaves those of others',
+  requires('root', 'ssh-keygen'),
+  async (t) => {
+    const keyOf = async (name: string) => {
+      await exec('ssh-keygen', [
+        '-q',
+        '-t',
+        'rsa',
+        '-b',
+        '3072',
+        '-N',
+        '',
+        '-C',
+        name,
+        '-f',
+        join(t.testdirName, name),
+      ]);
+      const print = await exec('ssh-keygen', ['-l', '-f', join(t.testdirName, name)]);
+      return {
+        line: readFileSync(join(t.testdirName, `${name}.pub`), 'utf8'),
+        fingerprint: print.stdout.split(' ')[1],
+      };
+    };
+    const root = t.testdir();
+    const [paired, other] = [await keyOf('paired'), await keyOf('other')];
+    const file = join(root, 'root/.ssh/authorized_keys');
+    const text = readFileSync(`${SCRIPTS}/zeroforce/postrm`, 'utf8')
+      .replaceAll(/\/(?:var\/lib|etc|opt|run)\/zeroforce|\/root\//g, `${root}$&`)
+      .replaceAll('deb-systemd-helper', 'not-here');
+    writeFileSync(join(root, 'postrm'), text);
+    const purge = async (before = '') => {
+      for (const folder of ['var/lib/zeroforce', 'etc/zeroforce', 'root/.ssh'])
+        mkdirSync(join(root, folder), { recursive: true });
+      writeFileSync(file, paired.line + other.line, { mode: 0o600 });
+      chownSync(file, 1234, 1234);
+      const audit = JSON.stringify({ what: 'key-set', fingerprint: paired.fingerprint });
+      writeFileSync(join(root, 'var/lib/zeroforce/audit.log'), `${audit}\n`);
+      return run('sh', ['-c', `${before} exec sh ${join(root, 'postrm')} purge`]);
+    };
+
+    t.match((await purge()).stdout, /the paired key was removed/);
+    t.equal(readFileSync(file, 'utf8'), other.line);
+    t.equal(statSync(file).uid, 1234, 'sshd reads it as the user whose file it is');
+    t.notOk(existsSync(join(root, 'var/lib/zeroforce')));
+
+    await purge("trap '' XFSZ; ulimit -f 0;");
+    t.equal(readFileSync(file, 'utf8'), paired.line + other.line, 'a disk that is full costs nobody a key');
+
+    mkdirSync(join(root, 'opt/zeroforce'), { recursive: true });
+    writeFileSync(join(root, 'opt/zeroforce/installed'), '');
+    t.match((await purge()).stdout, /install\.sh has installed it again/);
+    t.equal(readFileSync(file, 'utf8'), paired.line + other.line);
+    t.ok(existsSync(join(root, 'var/lib/zeroforce/audit.log')), 'the state of the one that runs stays');
+  },
+);
 
 t.test('a Node that lies beside the launcher is the one that runs', async (t) => {
   const folder = t.testdir();

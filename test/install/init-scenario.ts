@@ -123,6 +123,13 @@ export async function servicesLive(t: Test, init: SmallInit): Promise<void> {
       t.equal((await say('zeroforce-sshd', 'reload')).code, 0);
       t.equal(await sshd(), before);
       await until('sshd', async () => (await banner()) !== '');
+
+      await board.must('mv /opt/beamer/beamer-ssh-tunnel /opt/beamer/away');
+      t.equal((await say('zeroforce-sshd', 'stop')).code, 0);
+      const { stdout, stderr } = await say('zeroforce-sshd', 'start');
+      t.match(stdout + stderr, /there is no configuration/);
+      await board.must('mv /opt/beamer/away /opt/beamer/beamer-ssh-tunnel');
+      await until('sshd, which found nothing at its start', async () => (await banner()) !== '');
     },
   );
 

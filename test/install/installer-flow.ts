@@ -42,11 +42,12 @@ export async function tryInstaller(
   const proxyFolder = whole.testdir();
   let proxy = await gatewayFor(whole, board, proxyFolder);
   await board.write('/root/first.json', configuration(proxy.meeting), 0o600);
-  const [unpackAndInstall = ''] = commandsOf('install/other.md', 'Install');
+  const [unpackAndInstall = '', look = ''] = commandsOf('install/other.md', 'Install');
   const command = unpackAndInstall
     .replaceAll('VERSION', '1.0.0')
     .replace('--config rtsp-recorder', `--config /root/first.json ${QUICK} ${ownNode ? '--node /opt/node/node' : ''}`);
   whole.match(await board.must(`cd /root\n${command}`), /version 1\.0\.0 is installed and ready/);
+  whole.match(await board.must(look), /configuration is valid[\s\S]*tunnel-agent 1\.0\.0 on/);
   await expectTunnel(whole, proxy);
   await expectPairs(whole, board);
   whole.equal(await version(board), '1.0.0');
@@ -97,7 +98,9 @@ export async function tryInstaller(
           break;
         }
         case 'rollback': {
-          const { code, stdout } = await board.sh(`${INSTALLER} rollback ${QUICK}`);
+          const { code, stdout } = await board.sh(
+            `${commandsOf('install/upgrade.md', 'Rollback')[0]?.trim()} ${QUICK}`,
+          );
           t.equal(code, 0, stdout);
           runs = '1.0.0';
           await expectTunnel(t, proxy);
@@ -108,7 +111,7 @@ export async function tryInstaller(
   }
 
   await whole.test('uninstalled, nothing of it is left', async (t) => {
-    const { code, stdout } = await board.sh(`${INSTALLER} uninstall --purge`);
+    const { code, stdout } = await board.sh(`${commandsOf('install/other.md', 'Uninstall')[0]?.trim()} --purge`);
     t.equal(code, 0, stdout);
     const after = await filesOf(board);
     const [more, less] = [
@@ -141,7 +144,9 @@ async function version(board: Board): Promise<string> {
 
 /** Between the end of the old service's last session and the begin of the new one's first, by the log, in seconds. */
 async function tunnelWasAway(board: Board): Promise<number> {
-  const log = await board.must('journalctl -u zeroforce -o cat 2>/dev/null || cat /var/log/messages');
+  const log = await board.must(
+    'if [ -d /run/systemd/system ]; then journalctl -u zeroforce -o cat; else cat /var/log/messages; fi',
+  );
   const timeOf = (message: string) => {
     const line = log.split('\n').findLast((each) => each.includes(`"msg":"${message}"`)) ?? '';
     return Date.parse(/"time":"([^"]+)"/.exec(line)?.[1] ?? '');

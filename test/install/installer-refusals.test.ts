@@ -1,13 +1,14 @@
 import t from 'tap';
+import { run } from '../support/processes.ts';
 import { requires } from '../support/requires.ts';
 import { NEEDS_BOARD } from './board.ts';
-import { stubBoard } from './stub-board.ts';
+import { INSTALLER, stubBoard, UNCHANGED } from './stub-board.ts';
 
-/** Everything that a script could have changed, as a list to compare. */
-const EVERYTHING = `everything() { find /etc /opt /usr/bin /usr/lib/zeroforce /usr/local /run -xdev 2>/dev/null | grep -v 'zeroforce-install' | sort; }`;
-const CHANGED_NOTHING = `everything >/tmp/after; cmp /tmp/before /tmp/after && echo UNCHANGED`;
+t.test('shellcheck finds nothing in install.sh', requires('shellcheck'), async (t) => {
+  t.strictSame(await run('shellcheck', [INSTALLER]), { code: 0, stdout: '', stderr: '' });
+});
 
-t.test('install.sh, under BusyBox', requires(...NEEDS_BOARD), async (t) => {
+t.test('install.sh refuses, under BusyBox', requires(...NEEDS_BOARD), async (t) => {
   const onBoard = await stubBoard(t);
 
   for (const [what, spoil, said] of [
@@ -34,12 +35,12 @@ t.test('install.sh, under BusyBox', requires(...NEEDS_BOARD), async (t) => {
     ['that is something else', 'echo nothing | gzip >/tmp/r.tar.gz', /cannot be unpacked|no release/],
   ] as const) {
     t.test(`refuses a release ${what}, and changes nothing`, async (t) => {
-      const { stdout, stderr } = await onBoard(`${EVERYTHING}
+      const { stdout, stderr } = await onBoard(`
         installed; everything >/tmp/before
         ${spoil}
         installer upgrade /tmp/r.tar.gz $Q; echo "code $?"
         rm -f /opt/zeroforce/outcome; grep -v outcome /tmp/before >/tmp/b; mv /tmp/b /tmp/before
-        ${CHANGED_NOTHING}; running; installer status`);
+        ${UNCHANGED}; running; installer status`);
       t.match(stdout, said, stderr);
       t.match(stdout, /code 1\n/);
       t.match(stdout, /UNCHANGED\n1\.0\n/);
@@ -47,14 +48,14 @@ t.test('install.sh, under BusyBox', requires(...NEEDS_BOARD), async (t) => {
   }
 
   t.test('a dry run tells each step and changes nothing', async (t) => {
-    const { stdout, stderr } = await onBoard(`${EVERYTHING}
+    const { stdout, stderr } = await onBoard(`
       everything >/tmp/before
-      sh /releases/zeroforce-agent-1.0/install.sh install --dry-run; echo "code $?"; ${CHANGED_NOTHING}
+      sh /releases/zeroforce-agent-1.0/install.sh install --dry-run; echo "code $?"; ${UNCHANGED}
       installed; everything >/tmp/before
-      upgrade 1.1 --dry-run; echo "code $?"; ${CHANGED_NOTHING}
+      upgrade 1.1 --dry-run; echo "code $?"; ${UNCHANGED}
       upgrade 1.1 >/dev/null; everything >/tmp/before
-      installer rollback --dry-run $Q; echo "code $?"; ${CHANGED_NOTHING}
-      installer uninstall --purge --dry-run; echo "code $?"; ${CHANGED_NOTHING}
+      installer rollback --dry-run $Q; echo "code $?"; ${UNCHANGED}
+      installer uninstall --purge --dry-run; echo "code $?"; ${UNCHANGED}
       running; ls /tmp`);
     t.equal(stdout.match(/code 0\nUNCHANGED\n/g)?.length, 4, stdout + stderr);
     t.match(
@@ -62,48 +63,6 @@ t.test('install.sh, under BusyBox', requires(...NEEDS_BOARD), async (t) => {
       /would write \/etc\/init\.d\/S70zeroforce[\s\S]*would link \/opt\/zeroforce\/current to versions\/1\.1/,
     );
     t.match(stdout, /\n1\.1\nafter\nbefore\n$/, 'nothing left in /tmp');
-  });
-
-  t.test('a disk that is full before the switch changes nothing', async (t) => {
-    const { stdout, stderr } = await onBoard(`${EVERYTHING}
-      mkdir /opt/zeroforce && mount -t tmpfs -o size=600k tmpfs /opt/zeroforce
-      installed; everything | grep -v outcome >/tmp/before
-      dd if=/dev/zero of=/opt/zeroforce/filler bs=1k 2>/dev/null
-      upgrade 1.1; echo "code $?"
-      rm -f /opt/zeroforce/filler /opt/zeroforce/outcome
-      ${CHANGED_NOTHING}; running; current
-      upgrade 1.1 >/dev/null; echo "code $?"; running`);
-    t.match(
-      stdout,
-      /cannot be unpacked to .*, where \d+ KiB are free: see the line above; nothing was changed\ncode 1\n/,
-      stderr,
-    );
-    t.match(stdout, /UNCHANGED\n1\.0\n1\.0\ncode 0\n1\.1\n/, 'and with room again it goes on');
-  });
-
-  t.test('a disk that is full in the midst brings the old version back', async (t) => {
-    const { stdout, stderr } = await onBoard(`
-      installed; mkdir -p /usr/local/share/man/man1
-      mount -t tmpfs -o size=8k tmpfs /usr/local/share/man/man1 && dd if=/dev/zero of=/usr/local/share/man/man1/filler bs=1k 2>/dev/null
-      upgrade 1.1; echo "code $?"
-      running; current; ls -A /opt/zeroforce/versions /usr/local/share/man/man1; [ -e /opt/zeroforce/journal ] || echo NO JOURNAL`);
-    t.match(
-      stdout,
-      /was taken back, its files cannot be written; version 1\.0 runs again\ncode 3\n1\.0\n1\.0\n/,
-      stderr,
-    );
-    t.match(stdout, /versions:\n1\.0\n[\s\S]*NO JOURNAL/);
-  });
-
-  t.test('a version that does not answer, or loses the tunnel, is taken back', async (t) => {
-    const { stdout, stderr } = await onBoard(`installed
-      upgrade 1.2; echo "code $?"; running; current; upgrade 1.3; echo "code $?"; running; ls -A /opt/zeroforce/versions`);
-    t.match(
-      stdout,
-      /was taken back, its service does not answer; version 1\.0 runs again\ncode 3\n1\.0\n1\.0\n/,
-      stderr,
-    );
-    t.match(stdout, /was taken back, it has no tunnel session, [^\n]*; version 1\.0 runs again\ncode 3\n1\.0\n1\.0\n$/);
   });
 
   t.test('a configuration that the new version refuses stops the upgrade, or goes on with --force', async (t) => {
@@ -117,59 +76,12 @@ t.test('install.sh, under BusyBox', requires(...NEEDS_BOARD), async (t) => {
     t.match(stdout, /goes on for --force[\s\S]*code 0\n1\.4\n$/);
   });
 
-  t.test('two at once: the second names the first', async (t) => {
-    const { stdout, stderr } = await onBoard(`installed
-      { installer upgrade /releases/zeroforce-agent-1.2.tar.gz --steady 0 --within 3 >/tmp/first; echo "first $?" >>/tmp/first; } &
-      until grep -q '^step prove' /opt/zeroforce/journal 2>/dev/null; do sleep 0.1; done
-      upgrade 1.1; echo "second $?"; installer status; wait; cat /tmp/first; running`);
-    t.match(stderr, /another installer is at work: process \d+, upgrade\. Wait for its end/);
+  t.test('a first configuration that is refused stops the installation', async (t) => {
+    const { stdout } = await onBoard(`
+      sh /releases/zeroforce-agent-1.4/install.sh install $Q --config /etc/passwd; echo "code $?"; ls -A /opt/zeroforce/versions`);
     t.match(
       stdout,
-      /second 75\n[\s\S]*now: +process \d+, upgrade; its log: \/run\/zeroforce-install\.log\n[\s\S]*first 3\n1\.0\n/,
-    );
-  });
-
-  t.test('a worker that is killed is taken back by its guard; when both are killed, by `recover`', async (t) => {
-    const { stdout, stderr } = await onBoard(`installed
-      begin() {
-        rm -f /opt/zeroforce/outcome
-        installer upgrade /releases/zeroforce-agent-1.2.tar.gz --within 20 --steady 0 >/tmp/said 2>&1 & front=$!
-        until grep -q '^step prove' /opt/zeroforce/journal 2>/dev/null; do sleep 0.1; done
-      }
-      named() { grep -l -a "install.sh.$1" /proc/[0-9]*/cmdline 2>/dev/null | cut -d / -f 3; }
-      begin; kill -9 $(named @work); wait $front; echo "code $?"; running; cat /opt/zeroforce/outcome
-      begin; kill -9 $(named @guard) $(named @work); wait $front; echo "code $?"; running
-      until flock -n /run/zeroforce-install.lock true; do sleep 0.1; done
-      installer status; upgrade 1.1; echo "code $?"
-      installer recover $Q; echo "code $?"; running; upgrade 1.1; echo "code $?"`);
-    t.match(
-      stdout,
-      /code 3\n1\.0\nupgrade to version 1\.2 was taken back, its process was ended in the step prove; version 1\.0 runs again\n/,
-      stderr,
-    );
-    t.match(
-      stdout,
-      /code 137\n[\s\S]*was interrupted in the step prove; end it with: sh \/opt\/zeroforce\/install\.sh recover/,
-    );
-    t.match(stdout, /[\s\S]*version 1\.0 runs again\ncode 0\n1\.0\n[\s\S]*version 1\.1 runs[^\n]*\ncode 0\n$/);
-  });
-
-  t.test('a file that somebody edited is kept, the new one beside it; uninstalling keeps it apart', async (t) => {
-    const { stdout, stderr } = await onBoard(`installed
-      echo '# mine' >>/etc/init.d/S70zeroforce; echo 'net.core.somaxconn = 1' >/etc/sysctl.d/90-zeroforce.conf
-      upgrade 1.1; echo "code $?"; tail -n 1 /etc/init.d/S70zeroforce /etc/init.d/.S70zeroforce.new; ls -l /etc/init.d/.S70zeroforce.new | cut -c 1-10
-      installer status | grep edited
-      installer uninstall; ls -A /etc/init.d /etc/zeroforce /etc/zeroforce/kept /opt; [ ! -e /etc/sysctl.d/90-zeroforce.conf ] || echo STILL THERE`);
-    t.match(
-      stdout,
-      /kept, it was edited: \/etc\/init\.d\/S70zeroforce; what this version has: \/etc\/init\.d\/\.S70zeroforce\.new\n/,
-      stderr,
-    );
-    t.match(stdout, /code 0\n[\s\S]*# mine\n[\s\S]*# of 1\.1\n/);
-    t.match(stdout, /edited: +\/etc\/init\.d\/S70zeroforce\nedited: +\/etc\/sysctl\.d\/90-zeroforce\.conf\n/);
-    t.match(
-      stdout,
-      /\/etc\/init\.d:\nrcS\n\n\/etc\/zeroforce:\nconfig\.json\nkept\n\n\/etc\/zeroforce\/kept:\n90-zeroforce\.conf\nS70zeroforce\n\n\/opt:\n$/,
+      /version 1\.4 refuses \/etc\/passwd; put it right:\nhttp\.port[^\n]*\nnothing was changed\ncode 1\n$/,
     );
   });
 
@@ -207,6 +119,24 @@ t.test('install.sh, under BusyBox', requires(...NEEDS_BOARD), async (t) => {
     t.equal(stdout.match(/code 0/), null);
   });
 
+  t.test('sysvinit: links in its runlevels, and the boot by them takes an upgrade back', async (t) => {
+    const { stdout, stderr } = await onBoard(`
+      rm /etc/init.d/rcS; for level in 0 1 2 3 4 5 6; do mkdir /etc/rc$level.d; done
+      echo 'l2:2:wait:/etc/init.d/rc 2' >/etc/inittab
+      installed; installer status | grep init; ls /etc/rc2.d /etc/rc6.d
+      installer upgrade /releases/zeroforce-agent-1.2.tar.gz >/dev/null & front=$!
+      until grep -q '^step prove' /opt/zeroforce/journal 2>/dev/null; do sleep 0.1; done
+      kill -9 $(grep -l -a 'install.sh.@' /proc/[0-9]*/cmdline | cut -d / -f 3); wait $front; rm -f /run/*
+      for each in /etc/rc2.d/S??*; do "$each" start; done; running
+      installer uninstall >/dev/null; ls /etc/rc?.d/*zeroforce* /etc/init.d`);
+    t.match(
+      stdout,
+      /^init: +sysv; [^\n]*\n\/etc\/rc2\.d:\nS69zeroforce-recover\nS70zeroforce\nS71zeroforce-sshd\n\n\/etc\/rc6\.d:\nK30zeroforce\nK30zeroforce-sshd\n/,
+      stderr,
+    );
+    t.match(stdout, /taken back: version 1\.0 runs\n1\.0\n\/etc\/init\.d:\n$|taken back: version 1\.0 runs\n1\.0\n$/);
+  });
+
   t.test('an init system that lacks what is needed, and one that nobody knows, are refused', async (t) => {
     const { stdout, stderr } = await onBoard(`
       try() { sh /releases/zeroforce-agent-1.0/install.sh install $Q "$@"; echo "code $?"; }
@@ -239,20 +169,34 @@ t.test('install.sh, under BusyBox', requires(...NEEDS_BOARD), async (t) => {
     );
   });
 
-  t.test('the same version again repairs; another build of it and another version are refused', async (t) => {
+  t.test('beside software of an earlier version nothing of ours starts, now or at boot', async (t) => {
+    const { stdout, stderr } = await onBoard(`
+      : >/run/earlier; mkdir -p /opt/beamer; : >/opt/beamer/beamer-ssh-tunnel
+      sh /releases/zeroforce-agent-1.0/install.sh install $Q; echo "code $?"; running; ls /etc/init.d
+      boot; running; upgrade 1.1; echo "code $?"; running; ls /etc/init.d; installer status | grep edited
+      rm /run/earlier; mv /etc/init.d/K70zeroforce /etc/init.d/S70zeroforce; boot; running
+      upgrade 1.3 >/dev/null; running; installer uninstall >/dev/null; ls /etc/init.d`);
+    const waits = 'K70zeroforce\nK71zeroforce-sshd\nS69zeroforce-recover\nrcS\n';
+    t.match(stdout, `was not started. Next: tunnel-agent migrate\ncode 0\n${waits}`, stderr);
+    t.match(stdout, new RegExp(`version 1\\.1 is in place; .*not started.*\ncode 0\n${waits}1\\.1\n1\\.1\nrcS\n$`));
+  });
+
+  t.test('the running version is never removed, also where the one to go back to is gone', async (t) => {
     const { stdout, stderr } = await onBoard(`installed
-      rm /etc/init.d/S70zeroforce /usr/bin/tunnel-agent; installed; echo "code $?"; running
-      cp -R /releases/zeroforce-agent-1.0 /tmp/other; cd /tmp/other; echo x >>tunnel-agent.cjs
-      grep -v tunnel-agent.cjs SHA256SUMS >sums; sha256sum tunnel-agent.cjs >>sums; mv sums SHA256SUMS; cd /
-      sh /tmp/other/install.sh install $Q; echo "code $?"; installer upgrade /tmp/other $Q; echo "code $?"
-      sh /releases/zeroforce-agent-1.1/install.sh install $Q; echo "code $?"
-      upgrade 1.0; echo "code $?"; ls -A /opt/zeroforce/versions`);
-    t.match(stdout, /^code 0\n1\.0\n/, stderr);
-    t.match(
-      stdout,
-      /another build of version 1\.0 is installed: [^\n]*\ncode 1\n[\s\S]*another build of version 1\.0 is installed: [^\n]*\ncode 1\n/,
-    );
-    t.match(stdout, /version 1\.0 is installed already: use install\.sh upgrade[^\n]*\ncode 1\n/);
-    t.match(stdout, /version 1\.0 is installed already: nothing was changed\ncode 0\n1\.0\n$/);
+      installer upgrade /releases/zeroforce-agent-1.1.tar.gz --within 9 --steady 5 >/tmp/said 2>&1 & front=$!
+      until grep -q '^step prove' /opt/zeroforce/journal 2>/dev/null; do sleep 0.1; done
+      kill -9 $(grep -l -a 'install.sh.@' /proc/[0-9]*/cmdline 2>/dev/null | cut -d / -f 3); wait $front
+      rm -r /opt/zeroforce/versions/1.0; boot; running; current; [ -e /opt/zeroforce/journal ] || echo NO JOURNAL`);
+    t.match(stdout, /1\.1\n1\.1\nNO JOURNAL\n$/, stderr);
+  });
+
+  t.test('what somebody else may write does not become a program of root', async (t) => {
+    const { stdout } = await onBoard(`
+      cp -R /releases/zeroforce-agent-1.0 /tmp/theirs; chown -R 1000:1000 /tmp/theirs; chmod -R go+w /tmp/theirs
+      mv /tmp/theirs /tmp/zeroforce-agent-1.0
+      tar -cf - -C /tmp zeroforce-agent-1.0 | gzip >/tmp/r.tar.gz
+      sh /releases/zeroforce-agent-1.0/install.sh install /tmp/r.tar.gz $Q >/dev/null; echo "code $?"
+      find /opt/zeroforce ! -type l '(' -perm -020 -o -perm -002 -o ! -user 0 ')'`);
+    t.equal(stdout, 'code 0\n');
   });
 });

@@ -88,6 +88,7 @@ here=$(dirname "$(readlink -f "$0")")
 case "$1 $2" in
 'config check') ! grep -q refused "$here/behaviour" || { echo 'http.port: 0 is not allowed'; exit 78; } ;;
 'config init') echo '{}' >"$4" ;;
+'migrate --dry-run') [ ! -e /run/earlier ] || exit 3 ;;
 'status --json') cat /run/stub-status ;;
 esac
 `;

@@ -36,7 +36,12 @@ boot() { rm -f /run/stub-status /run/zeroforce*; for each in /etc/init.d/S??*; d
 # The version that answers, which has to be the one that current leads to.
 running() { sed -n 's/^  "version": "\\(.*\\)",/\\1/p' /run/stub-status; }
 current() { cat /opt/zeroforce/current/VERSION; }
+# Everything that a script could have changed, as a list to compare.
+everything() { find /etc /opt /usr/bin /usr/lib/zeroforce /usr/local /run -xdev 2>/dev/null | grep -v 'zeroforce-install' | sort; }
 `;
+
+/** Prints UNCHANGED where `everything` is as it was when it was written to /tmp/before. */
+export const UNCHANGED = 'everything >/tmp/after; cmp /tmp/before /tmp/after && echo UNCHANGED';
 
 /** The stub releases, in a folder of this machine. */
 export async function stubReleases(t: Test): Promise<string> {

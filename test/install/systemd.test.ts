@@ -21,7 +21,9 @@ import { ask, expectPairs, expectTunnel, gatewayFor, maintenanceSshd } from './u
 
 t.test('the service under systemd', requires(...NEEDS_BOARD, 'faketime'), async (t) => {
   const board = await systemdBoard(t);
+  await board.must('ssh-keygen -A');
   await board.boot('systemd'); // with no network but lo
+  await maintenanceSshd(board);
 
   await t.test('is ready after a boot without a network', async (t) => {
     t.equal(await property(board, 'zeroforce', 'ActiveState'), 'active');
@@ -53,7 +55,6 @@ t.test('the service under systemd', requires(...NEEDS_BOARD, 'faketime'), async 
     );
   });
 
-  await maintenanceSshd(board);
   const proxy = await gatewayFor(t, board);
 
   await t.test('takes on a tunnel at a reload, and is reached', async (t) => {
@@ -111,7 +112,7 @@ t.test('the service under systemd', requires(...NEEDS_BOARD, 'faketime'), async 
     }
   });
 
-  await t.test('comes back after a kill, and takes care of a left flag', async (t) => {
+  await t.test('comes back after a kill, with its tunnel', async (t) => {
     const before = await property(board, 'zeroforce', 'MainPID');
     await board.must(`kill -KILL ${before}`);
     const ms = await backAgain(board, 'zeroforce', before);

@@ -12,6 +12,7 @@ import {
   standsAlone,
   withoutLines,
 } from '../../src/migrate/recognise.ts';
+import { startWords } from '../../src/migrate/tables.ts';
 
 t.test('a program is known by the words that it runs with', async (t) => {
   const words = (line: string) => line.split(' ');
@@ -134,9 +135,12 @@ t.test('the flag, the sshd and the tables are read as their programs read them',
   t.strictSame(cronCommand('@reboot root /opt/x/tunnel_agent.sh', true), {
     command: '/opt/x/tunnel_agent.sh',
     atBoot: true,
+    user: 'root',
   });
   t.strictSame(cronCommand('*/5 * * * * pgrep x || y', false), { command: 'pgrep x || y', atBoot: false });
   t.equal(cronCommand('MAILTO=root', false), null);
+  t.strictSame(startWords('/opt/x', 'root'), ['sh', '-c', '/opt/x']);
+  t.match(startWords('/home/pi/x', 'pi'), ['su', /-s/, '/bin/sh'], 'what was not started as root is not later, either');
   t.equal(cronCommand('# @reboot x', false), null);
 
   const local = [
