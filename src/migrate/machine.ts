@@ -79,6 +79,8 @@ export async function command(argv: readonly string[], timeoutMs = 60_000): Prom
   return { code: null, output: end.kind === 'missing' ? `${program} is not there` : `${argv.join(' ')}: ${end.kind}` };
 }
 
+/** systemd gives a unit 90 s to stop (DefaultTimeoutStopSec), and one to be killed. */
+const ACT_MS = 120_000;
 /** What daemons that are started here see: nothing of ours. */
 const PLAIN_ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root' };
 
@@ -86,7 +88,7 @@ const PLAIN_ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr
  * Runs a command that may leave daemons behind: it is waited for and not its children, which keep no pipe to us and are
  * not ended with us. @returns its exit code; null where it was not there or did not end in time
  */
-export function act(argv: readonly string[], timeoutMs = 90_000): Promise<number | null> {
+export function act(argv: readonly string[], timeoutMs = ACT_MS): Promise<number | null> {
   const [program = '', ...args] = argv;
   return new Promise((done) => {
     const child = spawn(program, args, { stdio: 'ignore', detached: true, cwd: '/', env: PLAIN_ENVIRONMENT });

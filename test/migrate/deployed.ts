@@ -182,6 +182,8 @@ After=network.target
 ExecStart=${start}
 Restart=always
 RestartSec=1
+# Where the board has control groups of version 1 only, systemd is not told that the last process has ended.
+TimeoutStopSec=5
 ${more}
 [Install]
 WantedBy=multi-user.target
