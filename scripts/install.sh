@@ -837,6 +837,7 @@ baseline() {
 
 keep() {
 	step keep "$to" && swap_link "versions/$from" "$HOME_DIR/previous"
+	save_settings # with the Node that was asked for now
 	step prune 'versions before the previous one'
 	for path in "$VERSIONS"/*; do
 		case ${path##*/} in "$to" | "$from") ;; *) rm -rf "$path" ;; esac
@@ -983,7 +984,8 @@ do_status() {
 
 take_lock() {
 	exec 9>>"$LOCK" || fail "cannot write $LOCK"
-	if ! flock -n 9; then
+	# Without the program nobody else can have it, but for a boot (see the tools below), which comes first.
+	if has flock && ! flock -n 9; then
 		printf 'install.sh: another installer is at work: %s. Wait for its end: install.sh status\n' "$(cat "$LOCK")" >&2
 		exit $EXIT_BUSY
 	fi
@@ -992,7 +994,7 @@ take_lock() {
 # Whom a signal reaches that is to cancel: the guard, as soon as there is one.
 name_holder() { : >"$LOCK" && say "process $$, $command" >&9; }
 holder() {
-	[ -e "$LOCK" ] || return 0
+	[ -e "$LOCK" ] && has flock || return 0
 	(exec 8<"$LOCK" && flock -n 8) || cat "$LOCK"
 }
 

@@ -171,7 +171,11 @@ async function putBack(journal: Journal, around: Surroundings, write: Write): Pr
   const agents = entries.filter(({ parts }) => parts.some(({ role }) => role === 'agent'));
   const lost = agents.filter((entry) => entry.running && effects.running(entry.parts).length === 0);
   if (lost.length > 0) {
-    // Better the one that may work than none.
+    // Better the one that may work than none; and one of the two alone, at the next boot, too.
+    if (config !== null) await attempt(() => effects.make(config));
+    await attempt(() => effects.enableOurs(init, true));
+    for (const entry of agents) for (const change of entry.disable) await attempt(() => effects.make(change));
+    await effects.reread(init);
     await attempt(() => effects.startOurs(init, true));
     const names = lost.map(({ name }) => name).join(', ');
     await write({ phase: 'done' }, `${names} does not run any more, so zeroforce goes on in its place`);
