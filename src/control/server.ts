@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { asFailure, Failure, systemCode } from '../support/failures.ts';
 import type { Log } from '../support/log.ts';
 import { CONTROL_SOCKET, requestControl } from './client.ts';
+import { inTurn } from './turn.ts';
 
 /** sun_path of unix(7), without the byte that ends it. */
 const MAX_PATH_BYTES = 107;
@@ -50,6 +51,12 @@ export class ControlServer {
         `${this.#path} is longer than the ${MAX_PATH_BYTES} bytes of a socket's path`,
       );
     }
+    // Else of three starts at once one could move aside what the first has just made, and the third find its place empty.
+    await inTurn(this.#path, () => this.#replace());
+    await chmod(this.#path, 0o600);
+  }
+
+  async #replace(): Promise<void> {
     await this.#removeStale();
     try {
       this.#server = await this.#listen();
@@ -58,7 +65,6 @@ export class ControlServer {
       const why = error instanceof Error ? error.message : String(error);
       throw new Failure('run-dir.unwritable', `cannot make ${this.#path}: ${why}`, { cause: error });
     }
-    await chmod(this.#path, 0o600);
   }
 
   /** Makes the socket where it is missing: the start failed, or the run folder was removed under the service. */
