@@ -41,6 +41,11 @@ t.test('a root that is never written to', requires(...NEEDS_BOARD, 'netstat', 'p
     stderr: /Read-only file system/,
   });
 
+  // The last thing of a first start: the configuration that works is kept.
+  await until('the configuration to be kept', async () => {
+    return (await board.sh(`[ -e ${STATE}/config.last-good.json ] && ! ls ${STATE}/.config*.tmp`)).code === 0;
+  });
+
   // Everything that the service changes, or tries to: from its idle life over pairing to a tunnel.
   const service = processNamed(board.path('/'), 'node');
   const trace = join(t.testdir(), 'trace');

@@ -54,6 +54,11 @@ export async function pair(
       const [program = '', ...prefix] = board.inNet;
       const forward = ['-N', '-v', '-o', 'ExitOnForwardFailure=yes', '-L', `${LOCAL_PORT}:localhost:${httpPort}`];
       const target = ['-i', key, '-p', String(sshPort), `${user}@127.0.0.1`];
+      // A service that was started listens a moment later.
+      const greeting = `exec 3<>/dev/tcp/127.0.0.1/${sshPort} && head -c 4 <&3`;
+      await until('sshd to greet', async () => {
+        return (await run(program, [...prefix, 'bash', '-c', greeting], { timeoutMs: 5_000 })).stdout === 'SSH-';
+      });
       const child = spawn(program, [...prefix, 'ssh', ...SSH, ...ANY_HOST, ...forward, ...target], {
         stdio: ['ignore', 'ignore', 'pipe'],
       });
