@@ -1,9 +1,9 @@
-import { Argument, Command } from 'commander';
+import { Argument } from 'commander';
 import pkg from '../../package.json' with { type: 'json' };
 import type { CommonOptions } from './common.ts';
 import { completion, SHELLS, type Shell } from './completion.ts';
 import { configCheck, configInit, configShow } from './config-commands.ts';
-import { addCommand, withConfig } from './define.ts';
+import { addCommand, newProgram, withConfig } from './define.ts';
 import { defineDiagnose } from './define-diagnose.ts';
 import { defineMigrate } from './define-migrate.ts';
 import { definePair } from './define-pair.ts';
@@ -13,12 +13,10 @@ import { status } from './status-command.ts';
 import { styleFor } from './style.ts';
 
 /** The command line of the device: who runs it is `tunnel-agent.ts`, who describes it the man page. */
-export const program = new Command('tunnel-agent')
-  .description('Pairs this device once and keeps it reachable through a reverse tunnel.')
-  .version(pkg.version, '-V, --version', 'print the version')
-  .helpOption('-h, --help', 'print this help')
-  .option('--no-color', 'print no colours, also on a terminal')
-  .configureHelp({ showGlobalOptions: true })
+export const program = newProgram(
+  'tunnel-agent',
+  'Pairs this device once and keeps it reachable through a reverse tunnel.',
+)
   .addHelpText(
     'after',
     `

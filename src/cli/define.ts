@@ -1,5 +1,16 @@
-import { type Command, Option } from 'commander';
+import { Command, Option } from 'commander';
+import pkg from '../../package.json' with { type: 'json' };
 import { CONFIG_FILE } from '../config/load.ts';
+
+/** A program, with what both of ours have. */
+export function newProgram(name: string, description: string): Command {
+  return new Command(name)
+    .description(description)
+    .version(pkg.version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .option('--no-color', 'print no colours, also on a terminal')
+    .configureHelp({ showGlobalOptions: true });
+}
 
 /** Adds a command to the program or to a group of it. */
 export function addCommand(parent: Command, name: string, description: string): Command {

@@ -1,7 +1,7 @@
-import { Argument, Command } from 'commander';
+import { Argument } from 'commander';
 import pkg from '../../package.json' with { type: 'json' };
 import { completion, SHELLS, type Shell } from './completion.ts';
-import { addCommand } from './define.ts';
+import { addCommand, newProgram } from './define.ts';
 import { REST_COMMANDS } from './gateway-commands.ts';
 import { gatewayConfigCheck, gatewayConfigShow } from './gateway-config.ts';
 import { defineRestCommands } from './gateway-define.ts';
@@ -9,12 +9,10 @@ import { finish, serve } from './main.ts';
 import { styleFor } from './style.ts';
 
 /** The command line of the gateway: who runs it is `tunnel-gateway.ts`, who describes it the man page. */
-export const program = new Command('tunnel-gateway')
-  .description('The other end of the tunnel: devices connect to it, and are reached at its ports.')
-  .version(pkg.version, '-V, --version', 'print the version')
-  .helpOption('-h, --help', 'print this help')
-  .option('--no-color', 'print no colours, also on a terminal')
-  .configureHelp({ showGlobalOptions: true })
+export const program = newProgram(
+  'tunnel-gateway',
+  'The other end of the tunnel: devices connect to it, and are reached at its ports.',
+)
   .addHelpText(
     'after',
     `

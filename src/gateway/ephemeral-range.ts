@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { Failure } from '../support/failures.ts';
+import { textOf } from '../support/readable.ts';
 import type { PortRange } from './port-pool.ts';
 
 /** Where Linux says which ports it gives to outgoing connections by itself (Documentation/networking/ip-sysctl.rst). */
@@ -34,20 +34,12 @@ export function exposedPorts(range: PortRange, ephemeral: PortRange, reserved: r
  * where not, or where the system does not tell.
  */
 export function ephemeralWarning(range: PortRange, folder: string = SYSCTL): Failure | null {
-  const ephemeral = parsePortRange(read(`${folder}/ip_local_port_range`));
+  const ephemeral = parsePortRange(textOf(`${folder}/ip_local_port_range`));
   if (ephemeral === null) return null;
-  const exposed = exposedPorts(range, ephemeral, parsePortList(read(`${folder}/ip_local_reserved_ports`)));
+  const exposed = exposedPorts(range, ephemeral, parsePortList(textOf(`${folder}/ip_local_reserved_ports`)));
   if (exposed === 0) return null;
   return new Failure(
     'gateway.range-ephemeral',
     `outgoing connections of this machine may take ${exposed} ports of ${range.start}-${range.end}: the system gives them ports of ${ephemeral.start}-${ephemeral.end}`,
   );
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch {
-    return '';
-  }
 }

@@ -6,11 +6,12 @@ import { type Layer, readNamed } from '../config/layers.ts';
 import { type LoadedConfig, loadConfig } from '../config/load.ts';
 import type { OptionKey } from '../config/options.ts';
 import { combine } from '../config/resolve.ts';
+import { linkTarget } from '../support/readable.ts';
 import { type RunningProgram, runningPrograms, socketHoldersAmong } from '../support/running-programs.ts';
 import { connectedSockets, listeningSockets } from '../support/socket-table.ts';
 import { cleanText } from '../support/text.ts';
 import { askStatus, judgeAt } from './application.ts';
-import { exists, linkTarget, readText } from './machine.ts';
+import { exists, readText } from './machine.ts';
 import type {
   Configuration,
   DeployedProcess,
@@ -22,7 +23,7 @@ import type {
   PairingFacts,
 } from './model.ts';
 import { ourService, ourSshd } from './ours.ts';
-import { flagFolderOf, isOurs, partOfWords, programOfWords, readSshdConfig } from './recognise.ts';
+import { baseName, flagFolderOf, isOurs, partOfWords, programOfWords, readSshdConfig } from './recognise.ts';
 import { scriptEntries } from './scripts.ts';
 import { systemdEntries } from './systemd.ts';
 import { tableEntries } from './tables.ts';
@@ -290,5 +291,3 @@ async function readPairing(
     marked: await tools.isMarked(loaded?.config.stateDir ?? '/var/lib/zeroforce').catch(() => false),
   };
 }
-
-const baseName = (path: string) => path.slice(path.lastIndexOf('/') + 1);

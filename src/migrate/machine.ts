@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
-import { accessSync, constants, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { systemClock } from '../support/clock.ts';
 import { runProgram } from '../support/program.ts';
+import { namesIn as unordered } from '../support/readable.ts';
 
 /** Scripts, units and sources are far smaller. */
 const MAX_BYTES = 512 * 1024;
@@ -23,19 +24,7 @@ export function readText(path: string): string | null {
 
 /** The names in a folder, in order; none where there is no folder. */
 export function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder).toSorted();
-  } catch {
-    return [];
-  }
-}
-
-export function linkTarget(path: string): string | null {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return null;
-  }
+  return unordered(folder).toSorted();
 }
 
 export function exists(path: string): boolean {

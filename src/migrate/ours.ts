@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { act, command, exists, linkTarget, namesIn, readText } from './machine.ts';
+import { linkTarget } from '../support/readable.ts';
+import { act, command, exists, namesIn, readText } from './machine.ts';
 import type { Entry, InitSystem, OurService } from './model.ts';
 import { scriptEntry } from './scripts.ts';
 import { unitEntry, unitStates } from './systemd.ts';

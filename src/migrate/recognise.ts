@@ -9,7 +9,7 @@ const MONITOR = /^zeroforce[-_]tunnel[-_]monitor(?:\.sh)?$/;
 const SSHD_CONFIG = /^beamer-ssh-tunnel$/;
 const OUR_SSHD_CONFIG = '/etc/zeroforce/sshd_config';
 
-const baseName = (path: string) => path.slice(path.lastIndexOf('/') + 1);
+export const baseName = (path: string) => path.slice(path.lastIndexOf('/') + 1);
 
 /** The role that a file name alone tells; null for all others. */
 export function roleOfName(path: string): Role | null {

@@ -1,6 +1,7 @@
 import { basename, join } from 'node:path';
+import { linkTarget } from '../support/readable.ts';
 import { startsOf } from './entries.ts';
-import { exists, linkTarget, namesIn, readText, statOf } from './machine.ts';
+import { exists, namesIn, readText, statOf } from './machine.ts';
 import type { Change, Entry, InitSystem } from './model.ts';
 
 const SCRIPTS = '/etc/init.d';

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
+import { linkTarget } from '../support/readable.ts';
 import { startsOf } from './entries.ts';
-import { command, linkTarget, namesIn, readText } from './machine.ts';
+import { command, namesIn, readText } from './machine.ts';
 import type { Change, Entry } from './model.ts';
 
 /** The first that has a unit counts (systemd.unit(5)). */

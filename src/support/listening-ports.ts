@@ -1,17 +1,11 @@
-import { readFileSync } from 'node:fs';
+import { textOf } from './readable.ts';
 
 /** As the tables number the states of a socket (Linux, include/net/tcp_states.h). */
 const LISTEN = '0A';
 
 /** Whether some program of this machine listens on a TCP port. Nothing is connected to; false where /proc is missing. */
 export function isListening(port: number): boolean {
-  return ['/proc/net/tcp', '/proc/net/tcp6'].some((path) => {
-    try {
-      return listeningPorts(readFileSync(path, 'latin1')).has(port);
-    } catch {
-      return false;
-    }
-  });
+  return ['/proc/net/tcp', '/proc/net/tcp6'].some((path) => listeningPorts(textOf(path)).has(port));
 }
 
 /** The ports in the text of /proc/net/tcp{,6} that are listened on (Linux, Documentation/networking/proc_net_tcp.rst). */

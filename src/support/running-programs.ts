@@ -1,6 +1,6 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setImmediate as letOthersRun } from 'node:timers/promises';
+import { linkTarget, namesIn, textOf } from './readable.ts';
 
 /** A program that runs. */
 export interface RunningProgram {
@@ -20,7 +20,7 @@ export interface RunningProgram {
 
 /** Every program that runs, zombies among them (proc(5)). */
 export function runningPrograms(): RunningProgram[] {
-  return list('/proc')
+  return namesIn('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map((name) => runningProgram(Number(name)))
     .filter((program) => program !== null);
@@ -32,15 +32,15 @@ const MANY_IN_ONE = new Set(['busybox', 'toybox', 'dropbearmulti']);
 /** The program with this number; null where none runs. */
 export function runningProgram(pid: number): RunningProgram | null {
   // `pid (name) state ppid … starttime …`: the name may hold anything, also blanks and brackets.
-  const [, comm, rest] = /^\d+ \((.*)\) (\S.*)$/s.exec(text(`/proc/${pid}/stat`).trim()) ?? [];
+  const [, comm, rest] = /^\d+ \((.*)\) (\S.*)$/s.exec(textOf(`/proc/${pid}/stat`).trim()) ?? [];
   if (comm === undefined || rest === undefined) return null;
   const fields = rest.split(' ');
-  const path = link(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '') ?? null;
+  const path = linkTarget(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '') ?? null;
   return {
     pid,
     name: path === null || MANY_IN_ONE.has(basename(path)) ? comm : basename(path),
     path,
-    words: text(`/proc/${pid}/cmdline`).replace(/\0+$/, '').split('\0'),
+    words: textOf(`/proc/${pid}/cmdline`).replace(/\0+$/, '').split('\0'),
     state: fields[0] ?? '',
     parentPid: Number(fields[1]),
     startTicks: Number(fields[19]), // field 22 of proc(5), counted from the state as the third
@@ -58,36 +58,12 @@ export async function socketHoldersAmong(
   const holders = new Map<number, RunningProgram[]>();
   for (const program of all) {
     const held = new Set<number>();
-    for (const descriptor of list(`/proc/${program.pid}/fd`).slice(0, MAX_FILES)) {
-      const [, inode] = /^socket:\[(\d+)\]$/.exec(link(`/proc/${program.pid}/fd/${descriptor}`) ?? '') ?? [];
+    for (const descriptor of namesIn(`/proc/${program.pid}/fd`).slice(0, MAX_FILES)) {
+      const [, inode] = /^socket:\[(\d+)\]$/.exec(linkTarget(`/proc/${program.pid}/fd/${descriptor}`) ?? '') ?? [];
       if (inode !== undefined && inodes.has(Number(inode))) held.add(Number(inode));
     }
     for (const inode of held) holders.set(inode, [...(holders.get(inode) ?? []), program]);
     await letOthersRun(); // a busy program has thousands
   }
   return holders;
-}
-
-function text(path: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch {
-    return ''; // not there, or not for this user
-  }
-}
-
-function list(path: string): string[] {
-  try {
-    return readdirSync(path);
-  } catch {
-    return [];
-  }
-}
-
-function link(path: string): string | null {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return null;
-  }
 }

@@ -18,7 +18,7 @@ import { until } from '../support/until.ts';
 import { type Board, makeBoard, NEEDS_BOARD } from './board.ts';
 import { BOARD, installPackage } from './buildroot-package.ts';
 import { commandsOf } from './page.ts';
-import { ask, expectPairs } from './use.ts';
+import { ANY_HOST, ask, expectPairs, SSH } from './use.ts';
 
 const NEWER = '9.9.9';
 const DISK = '/disk/data.img';
@@ -118,27 +118,7 @@ t.test('a Beamer', requires(...NEEDS_BOARD, 'make', 'mke2fs', 'loop'), async (t)
 
   const login = async (key: string, port: number, command: string) => {
     const [program = '', ...prefix] = board.inNet;
-    const options = [
-      '-F',
-      '/dev/null',
-      '-o',
-      'BatchMode=yes',
-      '-o',
-      'IdentitiesOnly=yes',
-      '-o',
-      'StrictHostKeyChecking=no',
-    ];
-    const words = [
-      ...options,
-      '-o',
-      'UserKnownHostsFile=/dev/null',
-      '-i',
-      key,
-      '-p',
-      String(port),
-      'root@127.0.0.1',
-      command,
-    ];
+    const words = [...SSH, ...ANY_HOST, '-i', key, '-p', String(port), 'root@127.0.0.1', command];
     return run(program, [...prefix, 'ssh', ...words]);
   };
 

@@ -14,8 +14,16 @@ import { makeKey } from '../support/sshd.ts';
 import { until } from '../support/until.ts';
 import type { Board } from './board.ts';
 
-const SSH = ['-F', '/dev/null', '-o', 'BatchMode=yes', '-o', 'IdentitiesOnly=yes', '-o', 'IdentityAgent=none'];
-const ANY_HOST = ['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'ConnectTimeout=20'];
+/** Options of ssh that keep a test away from the user's own configuration, agent and known hosts. */
+export const SSH = ['-F', '/dev/null', '-o', 'BatchMode=yes', '-o', 'IdentitiesOnly=yes', '-o', 'IdentityAgent=none'];
+export const ANY_HOST = [
+  '-o',
+  'StrictHostKeyChecking=no',
+  '-o',
+  'UserKnownHostsFile=/dev/null',
+  '-o',
+  'ConnectTimeout=20',
+];
 /** Of the board's loopback: nothing else is there. */
 const LOCAL_PORT = 15_000;
 

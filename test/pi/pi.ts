@@ -6,6 +6,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { Test } from 'tap';
 import { activityOf } from '../../bench/process-figures.ts';
 import type { Board } from '../install/board.ts';
+import { ANY_HOST, SSH } from '../install/use.ts';
 import { endChild, type Output, run } from '../support/processes.ts';
 import { makeKey } from '../support/sshd.ts';
 import { until } from '../support/until.ts';
@@ -65,7 +66,7 @@ export async function makePi(t: Test, machine: Machine, deb: string): Promise<Pi
   let running: ChildProcess | null = null;
   const sh: Pi['sh'] = (script, { input, timeoutMs = 60_000 } = {}) => {
     const [program = '', ...prefix] = inNet;
-    const login = ['-F', '/dev/null', '-i', key, '-p', String(SSH_PORT), ...BY_KEY, 'root@127.0.0.1', 'sh'];
+    const login = [...SSH, ...ANY_HOST, '-i', key, '-p', String(SSH_PORT), 'root@127.0.0.1', 'sh'];
     return run(program, [...prefix, 'ssh', ...login], {
       input: input === undefined ? script : `${script}\n${input}`,
       timeoutMs,
@@ -112,19 +113,6 @@ export async function makePi(t: Test, machine: Machine, deb: string): Promise<Pi
     },
   };
 }
-
-const BY_KEY = [
-  '-o',
-  'BatchMode=yes',
-  '-o',
-  'IdentitiesOnly=yes',
-  '-o',
-  'StrictHostKeyChecking=no',
-  '-o',
-  'UserKnownHostsFile=/dev/null',
-  '-o',
-  'ConnectTimeout=20',
-];
 
 /** The arguments of qemu. A Pi 3B has its card, and its network behind USB; no disk or network of virtio fits into it. */
 function hardware(machine: Machine, system: string, image: string): string[] {

@@ -1,5 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { release } from 'node:os';
+import { textOf } from '../../support/readable.ts';
 
 /**
  * Whether a module is loaded, built in, or in a kernel that can load nothing. Only then may a program be asked that works
@@ -13,11 +14,7 @@ export function mayBeInKernel(name: string): boolean {
 
 /** The lines of a file that are not empty; none where it is not there. */
 export function lines(path: string): string[] {
-  try {
-    return readFileSync(path, 'latin1')
-      .split('\n')
-      .filter((line) => line !== '');
-  } catch {
-    return []; // not there
-  }
+  return textOf(path)
+    .split('\n')
+    .filter((line) => line !== '');
 }

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { readdir, readlink } from 'node:fs/promises';
 import { MASK } from '../../config/secret.ts';
+import { textOf } from '../../support/readable.ts';
 import { cleanText } from '../../support/text.ts';
 import { maskNamed } from '../bundle/secret-names.ts';
 import type { Facts, Probe } from '../facts.ts';
@@ -18,7 +18,7 @@ export const socketHolders: Probe<ReadonlyMap<number, RunningProgram>> = async (
 
 /** Who listens at a Unix socket: `nobody`, or null for a program that this user may not see. */
 export async function unixSocketHolder(facts: Facts, path: string): Promise<RunningProgram | 'nobody' | null> {
-  const inode = unixListener(readTable('/proc/net/unix'), path);
+  const inode = unixListener(textOf('/proc/net/unix'), path);
   return inode === null ? 'nobody' : ((await facts.get(socketHolders)).get(inode) ?? null);
 }
 
@@ -40,17 +40,9 @@ async function socketsOf(pid: number): Promise<number[]> {
   });
 }
 
-function readTable(path: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch {
-    return '';
-  }
-}
-
 /** The programs that have a UDP port, each once; null in the place of those that this user may not see. */
 export async function udpHolders(facts: Facts, port: number): Promise<(RunningProgram | null)[]> {
-  const inodes = ['udp', 'udp6'].flatMap((name) => udpInodes(readTable(`/proc/net/${name}`), port));
+  const inodes = ['udp', 'udp6'].flatMap((name) => udpInodes(textOf(`/proc/net/${name}`), port));
   const holders = await facts.get(socketHolders);
   return [...new Set(inodes.map((inode) => holders.get(inode) ?? null))];
 }

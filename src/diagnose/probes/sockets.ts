@@ -1,5 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import { endianness } from 'node:os';
+import { namesIn, textOf } from '../../support/readable.ts';
 import { type RunningProgram, runningPrograms, socketHoldersAmong } from '../../support/running-programs.ts';
 import { type ListeningSocket, listeningSockets } from '../../support/socket-table.ts';
 import { hostAndPort } from '../../support/text.ts';
@@ -24,12 +24,12 @@ export interface Listeners {
 /** The listening TCP sockets of this machine, and as root who holds them. Zombies hold nothing. */
 export const listeners: Probe<Listeners> = async (facts) => {
   const littleEndian = endianness() === 'LE';
-  const sockets = ['tcp', 'tcp6'].flatMap((name) => listeningSockets(text(`/proc/net/${name}`), littleEndian));
+  const sockets = ['tcp', 'tcp6'].flatMap((name) => listeningSockets(textOf(`/proc/net/${name}`), littleEndian));
   const all = await facts.get(programs);
   const holders = await socketHoldersAmong(new Set(sockets.map(({ inode }) => inode)), all);
   // Root of a container may lack the right to look into other programs.
-  const ownersKnown = facts.isRoot && list('/proc/1/fd').length > 0;
-  const dualStack = text('/proc/sys/net/ipv6/bindv6only').trim() !== '1';
+  const ownersKnown = facts.isRoot && namesIn('/proc/1/fd').length > 0;
+  const dualStack = textOf('/proc/sys/net/ipv6/bindv6only').trim() !== '1';
   return {
     all: sockets.map((socket) => {
       const owners = holders.get(socket.inode) ?? [];
@@ -54,20 +54,4 @@ export const programs: Probe<RunningProgram[]> = async () => runningPrograms();
 export function describeListener({ address, port, owners }: Listener): string {
   const [owner] = owners;
   return `${hostAndPort(address, port)}${owner === undefined ? '' : ` (${owner.name}, pid ${owner.pid})`}`;
-}
-
-function text(path: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch {
-    return ''; // not there, or not for this user
-  }
-}
-
-function list(path: string): string[] {
-  try {
-    return readdirSync(path);
-  } catch {
-    return [];
-  }
 }
